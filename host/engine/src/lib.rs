@@ -1,1 +1,18 @@
-//! windlass-engine
+//! The pure state machine of a run. No I/O, no async, no clock, no randomness.
+//!
+//! Events are the only state: [`State`] is what folding them gives, and [`Machine`] decides what happens next, as
+//! commands that the runner carries out. [`plan`] does the same for `windlass plan`, which journals nothing.
+
+mod command;
+mod event;
+mod failure;
+mod identity;
+mod words;
+
+pub use command::{CallId, CallKind, CallReport, CallRequest, Command, Observation, Reads, Returned};
+pub use event::{
+    Answer, AttemptRef, Binding, CallName, Event, FORMAT, Item, PinnedPlugin, PinnedText, RunCreated, Samples,
+};
+pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
+pub use identity::{Direction, EffectId, Millis};
+pub use words::{Effect, Hold, Phase, SkipReason, StepStatus, Verdict, World, exit_code};
