@@ -1,1 +1,27 @@
-//! windlass-sandbox
+//! Runs plugins: loads components, calls their actions by reflection, and lets through only what was granted.
+//!
+//! It refuses to know of journals, runs and the command line: what belongs to a run reaches it as [`RunServices`].
+//! Invariants: guest data is untrusted, policy decides before any effect, and each thing a guest asks of the host leaves
+//! one audit record.
+
+mod audit;
+mod bindings;
+mod capability;
+mod connection;
+mod error;
+pub mod grant;
+mod limits;
+mod secret;
+mod services;
+mod state;
+mod text;
+
+pub use audit::AuditRecord;
+pub use connection::{Bindings, Bound, Connection, Credential, EnvValue};
+pub use error::{CallError, Denial, HostFault, LoadError};
+pub use grant::Grants;
+pub use limits::{LimitHit, LimitKind, Limits};
+pub use secret::Secret;
+pub use services::{ArtifactContent, KeptArtifact, LogLevel, ProcessIdentity, RunServices, ServiceError};
+pub use state::{Mode, Reads, StepContext};
+pub use text::plain as plain_text;
