@@ -81,7 +81,10 @@ pub struct Slot {
 pub enum Type {
     Bool,
     /// Any of the integer types, with its bounds.
-    Integer { min: i64, max: u64 },
+    Integer {
+        min: i64,
+        max: u64,
+    },
     /// `f32` or `f64`.
     Float,
     Char,
