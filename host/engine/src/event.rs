@@ -23,6 +23,9 @@ pub const FORMAT: u32 = 1;
 pub struct PinnedText {
     /// As the person who started the run wrote it, such as `runbooks/staging.toml`.
     pub name: String,
+    /// The absolute folder that relative paths in it start at.
+    #[serde(default)]
+    pub folder: String,
     /// The whole file.
     pub text: Arc<str>,
 }
@@ -85,7 +88,7 @@ pub struct RunCreated {
 
 impl Default for PinnedText {
     fn default() -> Self {
-        Self { name: String::new(), text: "".into() }
+        Self { name: String::new(), folder: String::new(), text: "".into() }
     }
 }
 
