@@ -1,0 +1,230 @@
+//! The `windlass` command as a person uses it, in a home of its own.
+//!
+//! Invariant: the command sees nothing of the environment of the tests but what a test gives it.
+#![allow(clippy::expect_used, clippy::panic, reason = "a rig that fails fails its test")]
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{build, target_folder};
+
+/// No command of a test takes this long; one that does hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A home with state, configuration and cache, and variables that commands get.
+pub struct Windlass {
+    home: TempDir,
+    cache: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl Windlass {
+    /// A new home. Compiled plugins are shared between tests, everything else is its own.
+    #[must_use]
+    pub fn new() -> Self {
+        build();
+        let home = tempfile::tempdir().expect("a temporary folder");
+        Self { home, cache: target_folder().join("tests-cache"), variables: Vec::new() }
+    }
+
+    /// The same with a cache of its own, empty at first.
+    #[must_use]
+    pub fn with_own_cache(mut self) -> Self {
+        self.cache = self.home.path().join("cache");
+        self
+    }
+
+    /// The same with one more environment variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Where state, configuration and what else belongs to this home lies.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The folder that state lies in.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.home.path().join("state/windlass")
+    }
+
+    /// A command that was not started yet.
+    #[must_use]
+    pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(crate::windlass_program());
+        command.args(arguments).env_clear().stdin(Stdio::null());
+        command.env("PATH", "/usr/bin:/bin").env("HOME", self.home.path()).env("LANG", "C.UTF-8");
+        command.env("XDG_STATE_HOME", self.home.path().join("state"));
+        command.env("XDG_CONFIG_HOME", self.home.path().join("config"));
+        command.env("XDG_CACHE_HOME", &self.cache);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Finished {
+        self.start(arguments).wait()
+    }
+
+    /// Starts a command, to be waited for or killed.
+    pub fn start<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Running {
+        let mut command = self.command(arguments);
+        let name = format!("{command:?}")
+            .rsplit_once("windlass\"")
+            .map_or_else(String::new, |(_, rest)| rest.to_owned());
+        // To files, not pipes: nobody has to read while it runs, and what a killed one wrote is kept.
+        let output = tempfile::tempdir().expect("a temporary folder");
+        let file = |name: &str| fs::File::create(output.path().join(name)).expect("a file for output");
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        let child = command.spawn().expect("windlass starts");
+        Running { child, output, name }
+    }
+
+    /// All runs of the store, newest first, as `list --output json` has them.
+    pub fn list(&self) -> Value {
+        self.run(["list", "--output", "json"]).expect(0).json()
+    }
+}
+
+impl Default for Windlass {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A command that runs. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    output: TempDir,
+    name: String,
+}
+
+impl Running {
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        self.text("stdout")
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) -> Finished {
+        self.child.kill().expect("it can be killed");
+        self.finish()
+    }
+
+    /// Waits for its end; fails if it takes far too long.
+    pub fn wait(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("its state").is_none() {
+            if Instant::now() > deadline {
+                drop(self.child.kill());
+                panic!("windlass{} hangs\n{}\n{}", self.name, self.text("stdout"), self.text("stderr"));
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Finished {
+        let status = self.child.wait().expect("its status");
+        let name = std::mem::take(&mut self.name);
+        Finished { name, code: status.code(), stdout: self.text("stdout"), stderr: self.text("stderr") }
+    }
+
+    fn text(&self, stream: &str) -> String {
+        let bytes = fs::read(self.output.path().join(stream)).expect("its output");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    name: String,
+    /// The exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Fails the test, showing everything, unless the exit code is this one.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "windlass{}\n--- stdout\n{}\n--- stderr\n{}",
+            self.name,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Standard output and error, one after the other.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Standard output as one JSON text.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("windlass{}: {error}\n{}", self.name, self.stdout))
+    }
+
+    /// Standard output as one JSON text per line.
+    #[track_caller]
+    #[must_use]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let line = |line: &str| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|error| panic!("windlass{}: {error}\n{line}", self.name))
+        };
+        self.stdout.lines().map(line).collect()
+    }
+
+    /// Fails the test unless standard output or error has this text.
+    #[track_caller]
+    #[must_use]
+    pub fn says(self, text: &str) -> Self {
+        assert!(
+            self.all().contains(text),
+            "`{text}` is not in the output of windlass{}\n--- stdout\n{}\n--- stderr\n{}",
+            self.name,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
