@@ -193,8 +193,8 @@ impl Postgres {
 
     fn control(&self, action: &[&str]) -> Output {
         let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories= -c fsync=off \
-             -c log_statement=all -c log_line_prefix=%u@%d>",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories='' -c fsync=off \
+             -c log_statement=all -c 'log_line_prefix=%u@%d>'",
             self.port
         );
         let mut control = self.server_command("pg_ctl");
