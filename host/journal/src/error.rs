@@ -79,7 +79,7 @@ pub enum Error {
         id: String,
     },
     /// Another process owns the run.
-    #[error("run `{run}` is busy: {}", owner_text(owner))]
+    #[error("run `{run}` is busy: {}", owner_text(*owner))]
     Busy {
         /// The run.
         run: RunId,
@@ -207,7 +207,7 @@ impl Error {
     }
 }
 
-fn owner_text(owner: &Option<u32>) -> String {
+fn owner_text(owner: Option<u32>) -> String {
     match owner {
         Some(pid) => format!("process {pid} owns it"),
         None => "another process owns it".to_owned(),

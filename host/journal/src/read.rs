@@ -31,7 +31,7 @@ pub enum ChainReport {
     },
     /// Something was changed, cut or dropped.
     Broken {
-        /// The first event that does not hold.
+        /// The first event that does not hold; 0 is the run's own row.
         seq: u64,
         /// What does not hold.
         what: String,
@@ -350,6 +350,7 @@ fn walk(store: &str, run: &RunId, snapshot: &Snapshot) -> Result<(), Fault> {
             Some(body) if envelope::digest(&raw.nonce, body).as_slice() != raw.digest => {
                 return fault("its payload or nonce is not what was written");
             }
+            Some(_) if raw.erased => return fault("it is marked as erased but has its payload"),
             None if !raw.erased => return fault("its payload is missing"),
             _ => {}
         }

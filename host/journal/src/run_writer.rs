@@ -14,7 +14,7 @@ use crate::event::NewEvent;
 use crate::id::{BlobId, RunId, parse_digest};
 use crate::lock::RunLock;
 use crate::seal::RunKey;
-use crate::writer::{Change, Member, Place, SealedEvent, WriterHandle};
+use crate::writer::{Blob, Change, Component, Member, Place, SealedEvent, WriterHandle};
 
 /// Longer kinds, steps and other words are refused.
 const WORD_LIMIT: usize = 4096;
@@ -41,8 +41,8 @@ pub struct RunWriter {
 struct Queued {
     status: Option<String>,
     ended_ms: Option<i64>,
-    blobs: Vec<([u8; 32], Vec<u8>)>,
-    components: Vec<([u8; 32], Arc<[u8]>)>,
+    blobs: Vec<Blob>,
+    components: Vec<Component>,
 }
 
 struct Pending {
@@ -214,11 +214,7 @@ impl RunWriter {
         })
     }
 
-    fn seal_event(
-        &self,
-        event: NewEvent,
-        from: Place,
-    ) -> Result<(SealedEvent, Option<([u8; 32], Vec<u8>)>), Error> {
+    fn seal_event(&self, event: NewEvent, from: Place) -> Result<(SealedEvent, Option<Blob>), Error> {
         let NewEvent { kind, time_ms, binding, payload } = event;
         let seq = from.head + 1;
         let bound = envelope::event_binding(&self.store, &self.run, seq, &kind, binding.as_ref());

@@ -30,6 +30,11 @@ const BATCH: usize = 256;
 /// A text with more statements than this is not kept prepared.
 const KEPT_STATEMENTS: usize = 12;
 
+/// A ciphertext that is kept apart, and the digest by which it is found.
+pub(crate) type Blob = ([u8; 32], Vec<u8>);
+/// A plugin's bytes and their SHA-256.
+pub(crate) type Component = ([u8; 32], Arc<[u8]>);
+
 /// Where a run stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -67,8 +72,8 @@ pub(crate) struct Member {
     pub(crate) status: Option<String>,
     pub(crate) ended_ms: Option<i64>,
     pub(crate) events: Vec<SealedEvent>,
-    pub(crate) blobs: Vec<([u8; 32], Vec<u8>)>,
-    pub(crate) components: Vec<([u8; 32], Arc<[u8]>)>,
+    pub(crate) blobs: Vec<Blob>,
+    pub(crate) components: Vec<Component>,
 }
 
 type Answer = oneshot::Sender<Result<(), Error>>;
@@ -217,18 +222,21 @@ impl Writer {
                 return Ok(());
             }
             Err(Fault::Stop(why)) => return Err(self.give_up(answers, &why)),
-            Err(Fault::Refused(error)) => {
-                if let ([_], Some(answer)) = (members.as_slice(), answers.pop()) {
+            Err(Fault::Refused(error)) if members.len() == 1 => {
+                if let Some(answer) = answers.pop() {
                     reply(answer, Err(Error::Database(error)));
-                    return Ok(());
                 }
+                return Ok(());
+            }
+            Err(Fault::Refused(error)) => {
+                tracing::debug!(%error, "the database refused a batch; trying its members alone");
             }
         }
         let mut alone = members.chunks(1).zip(answers);
         while let Some((member, answer)) = alone.next() {
             let outcome = match self.commit(member).await {
                 Ok(written) => {
-                    member.iter().zip(written).map(|(member, written)| verdict(member, written)).collect()
+                    member.iter().zip(written).try_for_each(|(member, written)| verdict(member, written))
                 }
                 Err(Fault::Contended) => Err(Error::Contended),
                 Err(Fault::Refused(error)) => Err(Error::Database(error)),

@@ -1,5 +1,7 @@
 //! What goes in comes out; who may read the files; what happens without store or key.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, Permissions};
