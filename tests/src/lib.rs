@@ -4,6 +4,7 @@
 //! suites under `tests/` use the command as an operator does. Whatever a rig starts ends when its guard drops.
 
 pub mod demo_service;
+pub mod guests;
 pub mod postgres;
 mod programs;
 pub mod service;
