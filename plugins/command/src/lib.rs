@@ -1,0 +1,1 @@
+//! Runs granted programs, without a shell.
