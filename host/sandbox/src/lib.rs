@@ -6,21 +6,33 @@
 
 mod audit;
 mod bindings;
+mod cache;
+mod call;
 mod capability;
+mod compile;
 mod connection;
+mod engine;
 mod error;
 pub mod grant;
+mod inspect;
 mod limits;
+mod plugin;
 mod secret;
 mod services;
 mod state;
 mod text;
+mod value;
+mod wasi;
 
 pub use audit::AuditRecord;
+pub use call::{Call, CallReport, Phase, Returned};
+pub use compile::{Compiler, compile_worker_main};
 pub use connection::{Bindings, Bound, Connection, Credential, EnvValue};
 pub use error::{CallError, Denial, HostFault, LoadError};
 pub use grant::Grants;
+pub use inspect::{Import, ImportGroup, Inspection, inspect};
 pub use limits::{LimitHit, LimitKind, Limits};
+pub use plugin::{Launcher, Plugin, Sandbox, SandboxOptions};
 pub use secret::Secret;
 pub use services::{ArtifactContent, KeptArtifact, LogLevel, ProcessIdentity, RunServices, ServiceError};
 pub use state::{Mode, Reads, StepContext};

@@ -17,6 +17,8 @@ const BIG_COMPONENT: u64 = 4 * MIB;
 
 /// The largest linear memory that the engine has room for, whatever a call's limit says.
 pub(crate) const MAX_MEMORY: u64 = 256 * MIB;
+/// The stack of a guest, in bytes.
+pub(crate) const STACK: usize = 1024 * 1024;
 /// The largest table that the engine has room for, in elements.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 65_536;
 

@@ -16,8 +16,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpVi
 
 use crate::limits::Meter;
 use crate::text::{cut, plain};
+use crate::wasi::Folders;
 use crate::{
-    AuditRecord, Bindings, Bound, Denial, Grants, LimitHit, LimitKind, Limits, LogLevel, RunServices,
+    AuditRecord, Bindings, Bound, Denial, Grants, Launcher, LimitHit, LimitKind, Limits, LogLevel, RunServices,
 };
 
 /// Whether a call may have an effect. Only `apply-` and `undo-` after a durable record of the attempt are in write mode.
@@ -73,6 +74,8 @@ pub(crate) struct CallContext {
     pub(crate) services: Arc<dyn RunServices>,
     pub(crate) limits: Limits,
     pub(crate) deadline: Instant,
+    /// What starts granted programs.
+    pub(crate) launcher: Arc<Launcher>,
     configuring: AtomicBool,
     sent: AtomicBool,
     reads_succeeded: AtomicU32,
@@ -105,6 +108,7 @@ pub(crate) struct CallParts {
     pub(crate) bindings: Arc<Bindings>,
     pub(crate) services: Arc<dyn RunServices>,
     pub(crate) limits: Limits,
+    pub(crate) launcher: Arc<Launcher>,
 }
 
 impl CallContext {
@@ -121,6 +125,7 @@ impl CallContext {
             services: parts.services,
             limits: parts.limits,
             deadline,
+            launcher: parts.launcher,
             configuring: AtomicBool::new(false),
             sent: AtomicBool::new(false),
             reads_succeeded: AtomicU32::new(0),
@@ -329,6 +334,8 @@ pub(crate) struct CallState {
     pub(crate) table: ResourceTable,
     pub(crate) http: WasiHttpCtx,
     pub(crate) http_hooks: Box<dyn WasiHttpHooks>,
+    /// The folders that the guest sees.
+    pub(crate) folders: Folders,
     pub(crate) meter: Meter,
     pub(crate) call: Arc<CallContext>,
 }

@@ -2,10 +2,38 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod connections;
+pub(crate) mod http;
+pub(crate) mod postgres;
 pub(crate) mod step;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi_http::WasiHttpHooks;
 
 use crate::bindings::outcome::Failure;
+use crate::state::{CallContext, CallState};
 use crate::{Denial, ServiceError};
+
+/// Links everything the host offers. What is not granted is linked too, and answers that it is denied.
+pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    use crate::bindings::{artifacts, connections, postgres, step};
+
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    step::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
+    connections::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
+    artifacts::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
+    postgres::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
+    Ok(())
+}
+
+/// What sends the guest's HTTP requests.
+pub(crate) fn http_hooks(call: &Arc<CallContext>) -> Box<dyn WasiHttpHooks> {
+    Box::new(http::HttpHooks::new(Arc::clone(call)))
+}
 
 /// A failure that the host gives to a guest.
 pub(crate) fn failure(code: &str, message: impl Into<String>) -> Failure {
