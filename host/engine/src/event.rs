@@ -541,7 +541,7 @@ impl Event {
 
     /// The step and item that the event is about, if it is about one.
     #[must_use]
-    pub fn place(&self) -> Option<(&str, Option<&str>)> {
+    pub fn place(&self) -> Option<(&Arc<str>, Option<&Arc<str>>)> {
         match self {
             Self::StepStarted { step, item, .. }
             | Self::WaitStarted { step, item, .. }
@@ -555,7 +555,7 @@ impl Event {
             | Self::OperatorAnswered { step, item, .. }
             | Self::RetryScheduled { step, item, .. }
             | Self::StepSucceeded { step, item, .. }
-            | Self::StepFailed { step, item, .. } => Some((step, item.as_deref())),
+            | Self::StepFailed { step, item, .. } => Some((step, item.as_ref())),
             Self::ItemsExpanded { step, .. }
             | Self::StepSkipped { step, .. }
             | Self::StepRestarted { step, .. } => Some((step, None)),
@@ -563,9 +563,9 @@ impl Event {
             | Self::ReceiptLeft { attempt, .. }
             | Self::ProcessStarted { attempt, .. }
             | Self::AttemptFinished { attempt, .. } => {
-                Some((&attempt.effect.step, attempt.effect.item.as_deref()))
+                Some((&attempt.effect.step, attempt.effect.item.as_ref()))
             }
-            Self::RunHeld { step, .. } => step.as_deref().map(|step| (step, None)),
+            Self::RunHeld { step, .. } => step.as_ref().map(|step| (step, None)),
             Self::RunCreated(_)
             | Self::OwnerChanged { .. }
             | Self::ConnectionPinned { .. }

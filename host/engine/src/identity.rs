@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn key_is_pinned() {
-        insta::assert_snapshot!(effect().idempotency_key("k3n9"), @"");
+        insta::assert_snapshot!(effect().idempotency_key("k3n9"), @"01b1780f49ff4a4394f27e07d3b3d4057a2783ff7aacab6f6ce5832c084e7f9c");
     }
 
     #[test]

@@ -7,7 +7,13 @@ mod command;
 mod event;
 mod failure;
 mod identity;
+mod layout;
+mod machine;
+mod scope;
+mod size;
+mod state;
 mod words;
+mod work;
 
 pub use command::{CallId, CallKind, CallReport, CallRequest, Command, Observation, Reads, Returned};
 pub use event::{
@@ -15,4 +21,7 @@ pub use event::{
 };
 pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
 pub use identity::{Direction, EffectId, Millis};
+pub use machine::Machine;
+pub use state::{Cancelled, Decided, Ended, Held, ItemState, State, StepState};
 pub use words::{Effect, Hold, Phase, SkipReason, StepStatus, Verdict, World, exit_code};
+pub use work::{AttemptState, GateState, Question, Work};

@@ -1,0 +1,158 @@
+//! How a step begins: its `when`, its input, and the first call.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use windlass_runbook::coerce::coerce_record;
+use windlass_runbook::expression::ExpressionError;
+use windlass_runbook::model::{Step, StepBody};
+use windlass_runbook::units::duration_of;
+
+use super::{Machine, Unit, millis};
+use crate::event::Event;
+use crate::failure::StepFailure;
+use crate::layout::Layout;
+use crate::words::{Effect, Phase, SkipReason};
+
+impl Machine {
+    /// Does what is next for a unit that is ready.
+    pub(super) fn advance(&mut self, unit: Unit) {
+        self.looked_at += 1;
+        let layout = Arc::clone(&self.layout);
+        let Some(step) = layout.step(unit.step) else {
+            // The barrier before a stage: nothing to do but to let the stage begin.
+            self.open(unit.step);
+            return;
+        };
+        let busy = self.live.get(&unit).is_some_and(|live| live.call.is_some() || live.timer.is_some());
+        let after_the_verdict = self.state.verdict().is_some() && !layout.is_finally(unit.step);
+        if busy || after_the_verdict {
+            return;
+        }
+        let phase = self.work(unit).map_or(Phase::Pending, |work| work.phase);
+        match (phase, unit.item) {
+            (Phase::Pending, None) => self.begin_step(unit, step, &layout),
+            (Phase::Pending, Some(_)) => self.start(unit, step),
+            (Phase::Items, _) => self.open_fan(unit.step),
+            (Phase::Asking | Phase::Succeeded | Phase::Failed | Phase::Skipped, _) => (),
+            _ => self.proceed(unit, step),
+        }
+    }
+
+    fn begin_step(&mut self, unit: Unit, step: &Step, layout: &Layout) {
+        if let Some(when) = &step.when {
+            match when.evaluate_bool(&self.scope(None, None)) {
+                Ok(true) => (),
+                Ok(false) => return self.skip(unit, SkipReason::When, Some(when.source().to_owned())),
+                Err(ExpressionError::NoOutput { step, .. }) => {
+                    return self.skip(unit, SkipReason::Upstream, Some(step));
+                }
+                Err(error) => return self.fail_expression(unit, "when", &error),
+            }
+        }
+        match &step.for_each {
+            Some(fan_out) => self.expand(unit, step, fan_out, layout),
+            None => self.start(unit, step),
+        }
+    }
+
+    /// Resolves the input and begins.
+    pub(super) fn start(&mut self, unit: Unit, step: &Step) {
+        let StepBody::Call(invocation) = &step.body else {
+            return self.proceed(unit, step);
+        };
+        let input = match self.resolve_input(unit, step) {
+            Ok(input) => Arc::new(input),
+            Err(Unresolved::Upstream(from)) if unit.item.is_none() => {
+                return self.skip(unit, SkipReason::Upstream, Some(from));
+            }
+            Err(Unresolved::Upstream(from)) => {
+                return self.fail_expression(unit, "with", &format!("step `{from}` has no output"));
+            }
+            Err(Unresolved::Failed(failure)) => return self.fail(unit, failure),
+        };
+        let generation = self.work(unit).map_or(1, |work| match &work.input {
+            Some(before) if *before != input => work.generation + 1,
+            _ => work.generation.max(1),
+        });
+        let event = Event::StepStarted {
+            step: self.layout.path(unit.step),
+            item: self.item_key(unit),
+            generation,
+            call: self.name(unit),
+            writes: invocation.kind.has_effect(),
+            gate: step.gate.is_some(),
+            input: Some(input),
+        };
+        self.record(event);
+        self.live.remove(&unit);
+        self.proceed(unit, step);
+    }
+
+    pub(super) fn resolve_input(&self, unit: Unit, step: &Step) -> Result<Value, Unresolved> {
+        let StepBody::Call(invocation) = &step.body else { return Ok(Value::Null) };
+        let item = self.item_value(unit);
+        let value = match invocation.input.resolve(&self.scope(item.as_deref(), None)) {
+            Ok(value) => value,
+            Err(ExpressionError::NoOutput { step, .. }) => return Err(Unresolved::Upstream(step)),
+            Err(error) => {
+                return Err(Unresolved::Failed(StepFailure::Expression {
+                    field: "with".to_owned(),
+                    message: error.to_string(),
+                }));
+            }
+        };
+        coerce_record(value, &invocation.input_type)
+            .map_err(|mismatch| Unresolved::Failed(StepFailure::Input { message: mismatch.to_string() }))
+    }
+
+    /// Goes on with a unit that has begun, from wherever its events say it stands.
+    pub(super) fn proceed(&mut self, unit: Unit, step: &Step) {
+        match &step.body {
+            StepBody::Wait { duration } => self.wait(unit, duration),
+            StepBody::Call(invocation) if invocation.kind.has_effect() => self.plan(unit),
+            StepBody::Call(_) => self.read(unit),
+        }
+    }
+
+    fn wait(&mut self, unit: Unit, duration: &windlass_runbook::expression::Template) {
+        let until = match self.work(unit).and_then(|work| work.wait_until) {
+            Some(until) => until,
+            None => {
+                let item = self.item_value(unit);
+                let value = match duration.resolve(&self.scope(item.as_deref(), None)) {
+                    Ok(value) => value,
+                    Err(ExpressionError::NoOutput { step, .. }) if unit.item.is_none() => {
+                        return self.skip(unit, SkipReason::Upstream, Some(step));
+                    }
+                    Err(error) => return self.fail_expression(unit, "wait", &error),
+                };
+                let span = match duration_of(&value) {
+                    Ok(span) => span,
+                    Err(message) => return self.fail_expression(unit, "wait", &message),
+                };
+                let until = self.now.saturating_add(millis(span));
+                let event = Event::WaitStarted {
+                    step: self.layout.path(unit.step),
+                    item: self.item_key(unit),
+                    until,
+                };
+                self.record(event);
+                until
+            }
+        };
+        if until <= self.now {
+            self.succeed(unit, Effect::None, None);
+        } else {
+            self.sleep(unit, until);
+        }
+    }
+}
+
+/// Why an input has no value.
+pub(super) enum Unresolved {
+    /// A step that it reads has no output.
+    Upstream(String),
+    /// The step fails.
+    Failed(StepFailure),
+}

@@ -1,0 +1,494 @@
+//! The machine: what is observed goes in, what shall be done comes out.
+//!
+//! It owns the run's state and, beside it, what only lives as long as the process: calls under way, timers, the queue
+//! of what is ready. All of that can be made again from the state. Invariants: the state changes only by folding an
+//! event that is recorded; an effect's call comes after a commit that holds its intention; an observation costs the
+//! same however many steps and items there are.
+
+mod begin;
+mod finish;
+mod items;
+mod people;
+mod reading;
+mod writing;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+use windlass_runbook::model::{Runbook, Step};
+use windlass_runbook::outcome::Plan;
+
+use crate::command::{CallId, CallKind, CallReport, CallRequest, Command, Observation};
+use crate::event::{CallName, Event, Samples};
+use crate::failure::{CallFailure, CallPhase, Measured, StepFailure};
+use crate::identity::{Direction, EffectId, Millis};
+use crate::layout::Layout;
+use crate::scope::RunScope;
+use crate::state::State;
+use crate::words::Hold;
+use crate::work::Work;
+
+/// The longest that a reading call may take where the step has no timeout.
+pub(crate) const READ_MS: u64 = 60_000;
+/// The same of `plan-X`.
+pub(crate) const PLAN_MS: u64 = 30_000;
+/// The same of `apply-X`.
+pub(crate) const APPLY_MS: u64 = 600_000;
+/// How long something is asked that says it is on its way, where the step has no timeout.
+const POLL_MS: u64 = 600_000;
+/// A pause longer than this is not begun with events that are not durable.
+const PAUSE_MS: Millis = 1_000;
+
+/// A step, or an item of one, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Unit {
+    step: usize,
+    item: Option<usize>,
+}
+
+impl Unit {
+    const fn step(step: usize) -> Self {
+        Self { step, item: None }
+    }
+}
+
+/// What only this process knows of a unit that has begun and is not over.
+#[derive(Debug, Default)]
+struct Live {
+    /// The call under way, and when it began.
+    call: Option<(CallId, CallPhase, Millis)>,
+    /// The number of the timer that wakes it.
+    timer: Option<u64>,
+    /// When the step's timeout is over. Counts from the step's start, or from when this process took it over: the
+    /// time that a dead host was away is not the step's fault.
+    deadline: Option<Millis>,
+    /// When asking after something on its way is given up.
+    poll_until: Option<Millis>,
+    /// How often it was asked.
+    polls: u32,
+    /// The in-place plan whose output is being read.
+    plan: Option<Arc<Plan>>,
+    gate: Option<GateLive>,
+}
+
+/// The samples of a gate in this process.
+#[derive(Debug, Default)]
+struct GateLive {
+    open_since: Option<Millis>,
+    shut_since: Option<Millis>,
+    last_at: Option<Millis>,
+    /// What the last event about it said: open, and since when.
+    announced: Option<(bool, Millis)>,
+    samples: Samples,
+    measured: Vec<Measured>,
+    failure: Option<CallFailure>,
+}
+
+/// The items of a `for_each` in this process.
+#[derive(Debug, Default)]
+struct Fan {
+    /// The first item that was not looked at yet.
+    next: usize,
+    running: usize,
+    failed: usize,
+}
+
+/// The commands of one decision, by kind.
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<Command>,
+    commit: bool,
+    cancels: Vec<Command>,
+    calls: Vec<Command>,
+    rest: Vec<Command>,
+}
+
+/// The state machine of one run.
+#[derive(Debug)]
+pub struct Machine {
+    layout: Arc<Layout>,
+    state: State,
+    now: Millis,
+    started: bool,
+    /// How many edges each node still waits for.
+    waits_for: Vec<usize>,
+    ready: VecDeque<Unit>,
+    live: HashMap<Unit, Live>,
+    calls: HashMap<CallId, Unit>,
+    last_call: u64,
+    timers: BinaryHeap<Reverse<(Millis, u64, Unit)>>,
+    last_timer: u64,
+    fans: HashMap<usize, Fan>,
+    /// Main steps that nothing may follow yet.
+    unsatisfied: usize,
+    finally_open: usize,
+    interrupts: u32,
+    report: Option<String>,
+    awaiting_report: bool,
+    uncommitted: bool,
+    batch: Batch,
+    /// Units looked at; what a test of cost counts.
+    looked_at: u64,
+}
+
+impl Machine {
+    /// A machine for a run with at least its first event folded. `runbook` is what `check` makes of the pinned texts.
+    #[must_use]
+    pub fn new(runbook: Arc<Runbook>, state: State) -> Self {
+        let layout = Layout::new(runbook);
+        Self {
+            waits_for: layout.waits_for(),
+            unsatisfied: layout.main_steps(),
+            finally_open: layout.finally().len(),
+            layout: Arc::new(layout),
+            now: state.last_at(),
+            state,
+            started: false,
+            ready: VecDeque::new(),
+            live: HashMap::new(),
+            calls: HashMap::new(),
+            last_call: 0,
+            timers: BinaryHeap::new(),
+            last_timer: 0,
+            fans: HashMap::new(),
+            interrupts: 0,
+            report: None,
+            awaiting_report: false,
+            uncommitted: false,
+            batch: Batch::default(),
+            looked_at: 0,
+        }
+    }
+
+    /// The run as it stands now, with everything that has been recorded.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How many calls are under way.
+    #[must_use]
+    pub fn calls_under_way(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How many times a step or item was looked at so far: what shows that the cost per event does not grow.
+    #[must_use]
+    pub const fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// What shall be done after this observation. `now` is the wall clock; it may step back, the run's time does not.
+    pub fn decide(&mut self, observation: Observation, now: Millis) -> Vec<Command> {
+        self.now = self.now.max(now);
+        match observation {
+            Observation::Started { epoch, who } => self.take_over(epoch, who),
+            Observation::Tick => (),
+            Observation::Called { call, report } => self.called(call, report),
+            Observation::Receipt { call, text } => self.receipt(call, text),
+            Observation::ProcessStarted { call, identity } => self.process_started(call, identity),
+            Observation::ConnectionSeen { connection, identity } => {
+                self.connection_seen(connection, identity);
+            }
+            Observation::Answer { step, item, answer, who, reason } => {
+                self.answered(&step, item.as_deref(), answer, who, reason);
+            }
+            Observation::ResumeRequested { who } => self.resume(&who),
+            Observation::Interrupt { who } => self.interrupt(&who),
+            Observation::CancelRequested { who, reason } => self.cancel_run(who, reason),
+            Observation::Report { text } => {
+                self.report = Some(text);
+                if std::mem::take(&mut self.awaiting_report) {
+                    self.ready.extend(self.layout.finally().map(Unit::step));
+                }
+            }
+        }
+        if self.started {
+            self.fire_timers();
+            self.settle();
+        }
+        self.take_batch()
+    }
+
+    fn take_batch(&mut self) -> Vec<Command> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut commands = batch.records;
+        if batch.commit && self.uncommitted {
+            commands.push(Command::Commit);
+            self.uncommitted = false;
+        }
+        commands.append(&mut batch.cancels);
+        commands.append(&mut batch.calls);
+        commands.append(&mut batch.rest);
+        commands
+    }
+
+    fn record(&mut self, event: Event) {
+        self.state.fold(&event, self.now);
+        self.batch.records.push(Command::Record { event, at: self.now });
+        self.uncommitted = true;
+    }
+
+    const fn commit(&mut self) {
+        self.batch.commit = true;
+    }
+
+    /// Does all that can be done without an observation.
+    fn settle(&mut self) {
+        loop {
+            while self.may_start() {
+                let Some(unit) = self.ready.pop_front() else { break };
+                self.advance(unit);
+            }
+            if !self.go_on() {
+                break;
+            }
+        }
+        self.rest();
+    }
+
+    /// Whether new work may start now.
+    fn may_start(&self) -> bool {
+        if self.state.ended().is_some() || self.awaiting_report {
+            return false;
+        }
+        match self.state.verdict() {
+            // Whatever held the run, the finally steps run; but not against a person's word or in a strange place.
+            Some(_) => !self.state.is_held_for(Hold::Operator) && !self.state.is_held_for(Hold::Identity),
+            None => self.state.cancelled().is_none() && self.state.holds().is_empty(),
+        }
+    }
+
+    /// What the runner is to wait for.
+    fn rest(&mut self) {
+        if let Some(ended) = self.state.ended() {
+            self.commit();
+            self.batch
+                .rest
+                .push(Command::Ended { verdict: ended.verdict, finally_failed: ended.finally_failed });
+            return;
+        }
+        let idle = self.calls.is_empty() && !self.awaiting_report;
+        if !self.may_start() {
+            if idle {
+                self.commit();
+                let mut reasons: Vec<Hold> = self.state.holds().iter().map(|held| held.reason).collect();
+                reasons.sort_unstable();
+                self.batch.rest.push(Command::Held { reasons });
+            }
+            return;
+        }
+        if let Some(at) = self.next_timer() {
+            if idle && at - self.now > PAUSE_MS {
+                self.commit();
+            }
+            self.batch.rest.push(Command::WakeAt { at });
+        }
+    }
+
+    // --- timers ---
+
+    fn sleep(&mut self, unit: Unit, until: Millis) {
+        self.last_timer += 1;
+        let number = self.last_timer;
+        self.live(unit).timer = Some(number);
+        self.timers.push(Reverse((until, number, unit)));
+    }
+
+    fn is_set(&self, unit: Unit, number: u64) -> bool {
+        self.live.get(&unit).is_some_and(|live| live.timer == Some(number))
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(&Reverse((at, number, unit))) = self.timers.peek() {
+            let set = self.is_set(unit, number);
+            if set && at > self.now {
+                break;
+            }
+            self.timers.pop();
+            if set {
+                self.live(unit).timer = None;
+                self.ready.push_back(unit);
+            }
+        }
+    }
+
+    fn next_timer(&mut self) -> Option<Millis> {
+        while let Some(&Reverse((at, number, unit))) = self.timers.peek() {
+            if self.is_set(unit, number) {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    // --- calls ---
+
+    /// Asks for a call. The step's timeout bounds it; without one the call's own cap does.
+    fn call(&mut self, unit: Unit, kind: CallKind, cap_ms: u64) {
+        let layout = Arc::clone(&self.layout);
+        let Some(name) = layout.call(unit.step) else { return };
+        let phase = kind.name();
+        let timeout_ms = self.call_timeout(unit, phase, cap_ms);
+        let (attempt, require_gone) = self.work(unit).map_or((1, Vec::new()), |work| match phase {
+            CallPhase::Read => (work.tries + 1, Vec::new()),
+            CallPhase::Apply => {
+                (work.attempts.last().map_or(1, |attempt| attempt.attempt.effect.attempt), Vec::new())
+            }
+            CallPhase::Plan | CallPhase::Output => (
+                work.next_attempt(),
+                work.attempts
+                    .iter()
+                    .filter(|attempt| attempt.is_unknown())
+                    .flat_map(|attempt| attempt.processes.iter().cloned())
+                    .collect(),
+            ),
+        });
+        let request = CallRequest {
+            plugin: Arc::clone(&name.plugin),
+            interface: Arc::clone(&name.interface),
+            action: Arc::clone(&name.action),
+            phase: kind,
+            attempt,
+            idempotency_key: self.key(unit),
+            timeout_ms,
+            require_gone,
+        };
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call, unit);
+        let now = self.now;
+        self.live(unit).call = Some((call, phase, now));
+        let item = self.item_key(unit);
+        self.batch.calls.push(Command::Call { call, step: layout.path(unit.step), item, request });
+    }
+
+    fn call_timeout(&mut self, unit: Unit, phase: CallPhase, cap_ms: u64) -> u64 {
+        let resolving = self.work(unit).is_some_and(Work::has_unknown);
+        let now = self.now;
+        let Some(deadline) = self.live(unit).deadline else { return cap_ms };
+        let left = u64::try_from(deadline - now).unwrap_or(0).max(1);
+        match phase {
+            // A hanging sample must not eat the whole gate.
+            CallPhase::Read if self.is_gate(unit) => left.min(cap_ms),
+            // What became of an effect is found out even when the step's time is over.
+            CallPhase::Plan | CallPhase::Output if resolving => left.max(cap_ms),
+            _ => left,
+        }
+    }
+
+    fn called(&mut self, call: CallId, report: CallReport) {
+        let Some(unit) = self.calls.remove(&call) else { return };
+        let Some((_, phase, began)) = self.live(unit).call.take() else { return };
+        self.looked_at += 1;
+        let cut_off = matches!(report.result, Err(CallFailure::Cancelled)) && !self.may_start();
+        match phase {
+            // Nothing happened and nobody is to know: it is called again when the run goes on.
+            CallPhase::Read | CallPhase::Plan | CallPhase::Output if cut_off => self.ready.push_back(unit),
+            CallPhase::Read => self.read_ended(unit, report, began),
+            CallPhase::Plan => self.plan_ended(unit, report),
+            CallPhase::Apply => self.apply_ended(unit, report),
+            CallPhase::Output => self.output_ended(unit, report),
+        }
+    }
+
+    // --- looking things up ---
+
+    fn step_of<'l>(layout: &'l Layout, unit: Unit) -> Option<&'l Step> {
+        layout.step(unit.step)
+    }
+
+    fn work(&self, unit: Unit) -> Option<&Work> {
+        let state = self.state.step(&self.layout.path(unit.step))?;
+        match unit.item {
+            None => Some(&state.work),
+            Some(item) => state.items.as_ref()?.get_index(item).map(|(_, item)| &item.work),
+        }
+    }
+
+    fn item_key(&self, unit: Unit) -> Option<Arc<str>> {
+        let items = self.state.step(&self.layout.path(unit.step))?.items.as_ref()?;
+        items.get_index(unit.item?).map(|(key, _)| Arc::clone(key))
+    }
+
+    fn item_value(&self, unit: Unit) -> Option<Arc<Value>> {
+        let items = self.state.step(&self.layout.path(unit.step))?.items.as_ref()?;
+        items.get_index(unit.item?).map(|(_, item)| Arc::clone(&item.value))
+    }
+
+    /// What this process knows of a unit; the clock of its timeout starts with the first question.
+    fn live(&mut self, unit: Unit) -> &mut Live {
+        let now = self.now;
+        let layout = &self.layout;
+        self.live.entry(unit).or_insert_with(|| Live {
+            deadline: layout
+                .step(unit.step)
+                .and_then(|step| step.timeout_ms)
+                .or_else(|| layout.is_finally(unit.step).then_some(APPLY_MS))
+                .map(|timeout| now.saturating_add(millis(timeout))),
+            ..Live::default()
+        })
+    }
+
+    fn is_gate(&self, unit: Unit) -> bool {
+        self.layout.step(unit.step).is_some_and(|step| step.gate.is_some())
+    }
+
+    fn is_past_deadline(&mut self, unit: Unit) -> bool {
+        let now = self.now;
+        self.live(unit).deadline.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// The timeout that the deadline was made of.
+    fn timeout_ms(&self, unit: Unit) -> u64 {
+        self.layout.step(unit.step).and_then(|step| step.timeout_ms).unwrap_or(APPLY_MS)
+    }
+
+    fn effect_id(&self, unit: Unit, attempt: u32) -> EffectId {
+        EffectId {
+            step: self.layout.path(unit.step),
+            item: self.item_key(unit),
+            generation: self.work(unit).map_or(1, |work| work.generation.max(1)),
+            direction: Direction::Do,
+            attempt,
+        }
+    }
+
+    fn key(&self, unit: Unit) -> Arc<str> {
+        let run = self.state.created().map_or("", |created| &created.run);
+        self.effect_id(unit, 1).idempotency_key(run).into()
+    }
+
+    fn scope<'a>(&'a self, item: Option<&'a Value>, result: Option<&'a Value>) -> RunScope<'a> {
+        RunScope { state: &self.state, item, result, report: self.report.as_deref(), now: self.now }
+    }
+
+    fn hold(&mut self, reason: Hold, message: String, step: Option<Arc<str>>) {
+        if !self.state.is_held_for(reason) {
+            self.record(Event::RunHeld { reason, message, step });
+        }
+    }
+
+    fn release(&mut self, reason: Hold, who: &str) {
+        if self.state.is_held_for(reason) {
+            self.record(Event::RunReleased { reason, who: who.to_owned() });
+        }
+    }
+
+    fn name(&self, unit: Unit) -> Option<CallName> {
+        self.layout.call(unit.step).cloned()
+    }
+
+    fn fail_expression(&mut self, unit: Unit, field: &str, message: &impl ToString) {
+        let failure = StepFailure::Expression { field: field.to_owned(), message: message.to_string() };
+        self.fail(unit, failure);
+    }
+}
+
+/// Milliseconds of a span as they are added to a point in time.
+pub(crate) fn millis(span: u64) -> Millis {
+    Millis::try_from(span).unwrap_or(Millis::MAX)
+}
