@@ -90,7 +90,8 @@ impl Cache {
 
     /// Writes the entry, all or nothing. A failure is no more than a miss the next time.
     pub(crate) fn put(&self, name: &str, code: &Trusted) -> std::io::Result<()> {
-        let mac = self.mac(name, &code.0).ok_or_else(|| std::io::Error::other("no MAC"))?.finalize().into_bytes();
+        let mac =
+            self.mac(name, &code.0).ok_or_else(|| std::io::Error::other("no MAC"))?.finalize().into_bytes();
         let temporary = format!("{name}.{}.new", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // One that a killed process left behind.
@@ -98,9 +99,8 @@ impl Cache {
         let file = rustix::fs::openat(&self.folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = File::from(file);
         let written = file.write_all(&mac).and_then(|()| file.write_all(&code.0));
-        let moved = written.and_then(|()| {
-            Ok(rustix::fs::renameat(&self.folder, &temporary, &self.folder, name)?)
-        });
+        let moved =
+            written.and_then(|()| Ok(rustix::fs::renameat(&self.folder, &temporary, &self.folder, name)?));
         if moved.is_err() {
             let _gone = rustix::fs::unlinkat(&self.folder, &temporary, AtFlags::empty());
         }
@@ -160,7 +160,9 @@ fn is_ours(stat: &Stat) -> bool {
 }
 
 fn is_private_file(stat: &Stat) -> bool {
-    is_ours(stat) && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o077 == 0
+    is_ours(stat)
+        && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_mode & 0o077 == 0
 }
 
 fn empty(folder: impl AsFd) {

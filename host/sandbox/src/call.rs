@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::Value;
-use wasmtime::component::{Instance, ResourceTable, Val};
 use wasmtime::Store;
+use wasmtime::component::{Instance, ResourceTable, Val};
 use wasmtime_wasi_http::WasiHttpCtx;
 use windlass_runbook::outcome::{Attempt, Failure, Plan};
 use windlass_runbook::wit::Type;
@@ -24,8 +24,8 @@ use crate::plugin::{Callable, Plugin};
 use crate::state::{CallContext, CallParts, CallState};
 use crate::value::{Place, decode, encode};
 use crate::{
-    AuditRecord, Bindings, CallError, Grants, HostFault, Limits, Mode, Reads, RunServices, StepContext, capability,
-    wasi,
+    AuditRecord, Bindings, CallError, Grants, HostFault, Limits, Mode, Reads, RunServices, StepContext,
+    capability, wasi,
 };
 use ending::Ending;
 
@@ -113,7 +113,10 @@ impl Phase<'_> {
 
     /// The arguments in the order of the function's parameters.
     fn arguments(&self) -> Result<Vec<(&'static str, Value)>, serde_json::Error> {
-        fn json<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<(&'static str, Value), serde_json::Error> {
+        fn json<T: Serialize + ?Sized>(
+            name: &'static str,
+            value: &T,
+        ) -> Result<(&'static str, Value), serde_json::Error> {
             Ok((name, serde_json::to_value(value)?))
         }
         Ok(match self {
@@ -212,7 +215,8 @@ impl Plugin {
         let done = invoke(&mut store, &instance, callable, &arguments).await?;
         let output = result(done, &callable.shape, context)?;
         if call.phase.returns_plan() {
-            let plan = serde_json::from_value(output).map_err(|error| invalid(format!("its plan: {error}")))?;
+            let plan =
+                serde_json::from_value(output).map_err(|error| invalid(format!("its plan: {error}")))?;
             return Ok(Returned::Plan(plan));
         }
         Ok(Returned::Output(output))
@@ -260,7 +264,11 @@ impl Plugin {
 
     /// Makes an instance. The pool is a little smaller than what components may need together at the most, so that it
     /// can be full although a slot was free; then this waits for one to be given back.
-    async fn instantiate(&self, store: &mut Store<CallState>, context: &CallContext) -> Result<Instance, Ending> {
+    async fn instantiate(
+        &self,
+        store: &mut Store<CallState>,
+        context: &CallContext,
+    ) -> Result<Instance, Ending> {
         loop {
             match self.pre.instantiate_async(&mut *store).await {
                 Ok(instance) => return Ok(instance),
@@ -331,7 +339,8 @@ fn result(returned: Val, shape: &crate::inspect::Shape, context: &CallContext) -
         Val::Result(Ok(ok)) => read(ok, shape.ok.as_ref()),
         Val::Result(Err(failure)) => {
             let failure = read(failure, Some(&shape.failure))?;
-            let failure = serde_json::from_value(failure).map_err(|error| invalid(format!("its failure: {error}")))?;
+            let failure =
+                serde_json::from_value(failure).map_err(|error| invalid(format!("its failure: {error}")))?;
             Err(Ending::failure(failure))
         }
         _ => Err(fault("a function of the plugin returned no result".to_owned())),

@@ -157,9 +157,8 @@ fn work() -> std::io::Result<()> {
 }
 
 fn compile_here(component: &[u8], kind: Kind) -> Result<Vec<u8>, String> {
-    let compiled = catch_unwind(AssertUnwindSafe(|| {
-        Engine::new(&config(kind, false))?.precompile_component(component)
-    }));
+    let compiled =
+        catch_unwind(AssertUnwindSafe(|| Engine::new(&config(kind, false))?.precompile_component(component)));
     match compiled {
         Ok(Ok(code)) => Ok(code),
         Ok(Err(error)) => Err(plain(&error.root_cause().to_string())),

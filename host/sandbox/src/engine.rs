@@ -188,7 +188,8 @@ impl Ticker {
             .name("windlass-ticker".to_owned())
             .spawn(move || {
                 loop {
-                    let (Some(engines), Some(running)) = (weak_engines.upgrade(), weak_running.upgrade()) else {
+                    let (Some(engines), Some(running)) = (weak_engines.upgrade(), weak_running.upgrade())
+                    else {
                         return;
                     };
                     let idle = running.load(Ordering::Acquire) == 0;

@@ -142,7 +142,11 @@ impl fmt::Display for LimitHit {
             LimitKind::Stack => write!(f, "its calls nest deeper than its stack of {}", Size(limit)),
             LimitKind::Deadline => write!(f, "it did not return within {}", Milliseconds(limit)),
             LimitKind::HostCall => {
-                write!(f, "it handed over more than {} in one call of the host, or as its result", Size(limit))
+                write!(
+                    f,
+                    "it handed over more than {} in one call of the host, or as its result",
+                    Size(limit)
+                )
             }
             LimitKind::Resources => {
                 write!(f, "it holds more than {limit} streams, requests and other resources of the host")

@@ -103,7 +103,8 @@ impl Sandbox {
     pub async fn load(&self, bytes: Arc<[u8]>) -> Result<Arc<Plugin>, LoadError> {
         let copy = Arc::clone(&bytes);
         // Megabytes of types take a good part of a second to read.
-        let decoded = tokio::task::spawn_blocking(move || decode(&copy).map(|decoded| (decoded, data_size(&copy))));
+        let decoded =
+            tokio::task::spawn_blocking(move || decode(&copy).map(|decoded| (decoded, data_size(&copy))));
         let (decoded, data) =
             decoded.await.map_err(|error| HostFault::new("reading the component", error))??;
         let digest = decoded.inspection.signature.digest.clone();
@@ -114,11 +115,7 @@ impl Sandbox {
         let host = Arc::clone(self.0.engines.get(kind)?);
         let component = self.component(&bytes, &digest, kind, &host).await?;
         let plugin = Arc::new(Plugin::new(decoded, host, &component, Arc::clone(&self.0.launcher))?);
-        self.0
-            .plugins
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(digest, Arc::downgrade(&plugin));
+        self.0.plugins.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
     }
 
@@ -170,8 +167,9 @@ impl Plugin {
         })?;
         let mut functions = HashMap::with_capacity(shapes.len());
         for ((interface, function), shape) in shapes {
-            let callable = callable(component, &interface, &function, shape)
-                .ok_or_else(|| LoadError::new(format!("its export `{interface}#{function}` can't be found")))?;
+            let callable = callable(component, &interface, &function, shape).ok_or_else(|| {
+                LoadError::new(format!("its export `{interface}#{function}` can't be found"))
+            })?;
             functions.insert((interface, function), callable);
         }
         let uses_folders =

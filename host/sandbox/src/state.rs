@@ -18,7 +18,8 @@ use crate::limits::Meter;
 use crate::text::{cut, plain};
 use crate::wasi::Folders;
 use crate::{
-    AuditRecord, Bindings, Bound, Denial, Grants, Launcher, LimitHit, LimitKind, Limits, LogLevel, RunServices,
+    AuditRecord, Bindings, Bound, Denial, Grants, Launcher, LimitHit, LimitKind, Limits, LogLevel,
+    RunServices,
 };
 
 /// Whether a call may have an effect. Only `apply-` and `undo-` after a durable record of the attempt are in write mode.
@@ -310,8 +311,7 @@ impl CallContext {
     pub(crate) fn last_words(&self) -> Option<String> {
         let kept = self.record();
         let stderr = String::from_utf8_lossy(&kept.stderr);
-        let lines: Vec<String> =
-            stderr.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<String> = stderr.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
         if lines.is_empty() { kept.last_error_line.clone() } else { Some(lines.join("; ")) }
     }
 }
@@ -321,9 +321,9 @@ fn plain_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(plain(&text)),
         Value::Array(items) => Value::Array(items.into_iter().map(plain_value).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (plain(&name), plain_value(value))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().map(|(name, value)| (plain(&name), plain_value(value))).collect(),
+        ),
         other => other,
     }
 }

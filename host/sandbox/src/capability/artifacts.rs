@@ -51,7 +51,10 @@ impl CallContext {
             return Err(super::denied(&self.deny("artifact", "keep", &name, reason, None)));
         }
         if !is_media_type(&media_type) {
-            return Err(super::failure("bad-media-type", format!("`{}` is no media type", plain(&media_type))));
+            return Err(super::failure(
+                "bad-media-type",
+                format!("`{}` is no media type", plain(&media_type)),
+            ));
         }
         let kept = self.services.keep(name, media_type, content).await.map_err(super::service_failure)?;
         Ok(Artifact { name: kept.name, digest: kept.digest, size: kept.size })
@@ -61,12 +64,14 @@ impl CallContext {
     fn open_granted(&self, guest_path: &str) -> Result<File, Failure> {
         let shown = plain(guest_path);
         let not_found = || super::failure("not-found", format!("there is no file `{shown}`"));
-        let (slot, rest) = guest_path
-            .strip_prefix('/')
-            .and_then(|path| path.split_once('/'))
-            .ok_or_else(|| super::failure("not-found", format!("`{shown}` is not of the form `/SLOT/name`")))?;
+        let (slot, rest) =
+            guest_path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or_else(|| {
+                super::failure("not-found", format!("`{shown}` is not of the form `/SLOT/name`"))
+            })?;
         let inside = !rest.is_empty()
-            && Path::new(rest).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            && Path::new(rest)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let Some(Connection::Folder { path }) = self.visible(slot).map(|bound| &bound.connection) else {
             let allow = Some(format!("folder {}: read", plain(slot)));
             let reason = "no granted folder has this name";
@@ -94,8 +99,9 @@ fn is_media_type(text: &str) -> bool {
     let word = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
     };
-    text.len() <= 128 && text.split_once('/').is_some_and(|(kind, rest)| {
-        let (sub, parameters) = rest.split_once(';').unwrap_or((rest, ""));
-        word(kind) && word(sub.trim_end()) && parameters.bytes().all(|b| (b' '..=b'~').contains(&b))
-    })
+    text.len() <= 128
+        && text.split_once('/').is_some_and(|(kind, rest)| {
+            let (sub, parameters) = rest.split_once(';').unwrap_or((rest, ""));
+            word(kind) && word(sub.trim_end()) && parameters.bytes().all(|b| (b' '..=b'~').contains(&b))
+        })
 }

@@ -102,7 +102,9 @@ pub(super) fn read(
             (_, WorldItem::Function(function)) => found.ignored.push(function.name.clone()),
             (WorldKey::Name(name), WorldItem::Interface { id, .. }) => {
                 let functions = resolve.interfaces.get(*id).map(|interface| interface.functions.keys());
-                found.ignored.extend(functions.into_iter().flatten().map(|function| format!("{name}#{function}")));
+                found
+                    .ignored
+                    .extend(functions.into_iter().flatten().map(|function| format!("{name}#{function}")));
             }
             (_, WorldItem::Type { .. }) => {}
         }
@@ -123,7 +125,11 @@ fn read_interface<'a>(
     for (function_name, function) in functions {
         if let Some((role, action)) = Role::of(function_name) {
             if Role::of(action).is_some() {
-                return Err(refused(full, function_name, "the name after the prefix may not begin with a prefix again"));
+                return Err(refused(
+                    full,
+                    function_name,
+                    "the name after the prefix may not begin with a prefix again",
+                ));
             }
             let seen = reserved(full, role, function, types)?;
             found.shapes.insert((full.to_owned(), function_name.clone()), seen.shape.clone());
@@ -229,7 +235,11 @@ fn reserved<'a>(
         Role::Undo => &["input", "done", "plan"],
     };
     if names != expected {
-        return Err(wrong(&format!("its parameters are ({}), not ({})", names.join(", "), expected.join(", "))));
+        return Err(wrong(&format!(
+            "its parameters are ({}), not ({})",
+            names.join(", "),
+            expected.join(", ")
+        )));
     }
     for param in &function.params {
         let right = match param.name.as_str() {

@@ -35,10 +35,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
                 "it is a WebAssembly file of a version that this host doesn't know",
                 EXPECTED,
             )),
-            None => Err(LoadError::with_help(
-                "it is cut off within its first 8 bytes",
-                "fetch or build it again",
-            )),
+            None => {
+                Err(LoadError::with_help("it is cut off within its first 8 bytes", "fetch or build it again"))
+            }
         },
         _ => Err(not_wasm(bytes)),
     }

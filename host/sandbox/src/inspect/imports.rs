@@ -156,7 +156,11 @@ fn own_group(
     match functions.iter().find(|function| !offered.contains(&function.as_str())) {
         None => Ok(*group),
         Some(function) => Err(LoadError::with_help(
-            format!("it imports the function `{}` of `{}`, which this host doesn't have", plain(function), plain(interface)),
+            format!(
+                "it imports the function `{}` of `{}`, which this host doesn't have",
+                plain(function),
+                plain(interface)
+            ),
             format!(
                 "of `windlass:plugin/{name}` in version {OWN_VERSION} this host has {}",
                 offered.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
@@ -193,9 +197,14 @@ mod tests {
     #[test]
     fn groups_follow_what_can_be_done() {
         let functions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let of = |interface: &str, names: &[&str]| group(interface, &functions(names), false).map_err(|e| e.to_string());
+        let of = |interface: &str, names: &[&str]| {
+            group(interface, &functions(names), false).map_err(|e| e.to_string())
+        };
         assert_eq!(of("wasi:http/outgoing-handler@0.2.6", &["handle"]), Ok(ImportGroup::Capability("http")));
-        assert_eq!(of("wasi:filesystem/types@0.2.0", &["[method]descriptor.get-flags"]), Ok(ImportGroup::Baggage));
+        assert_eq!(
+            of("wasi:filesystem/types@0.2.0", &["[method]descriptor.get-flags"]),
+            Ok(ImportGroup::Baggage)
+        );
         assert_eq!(
             of("wasi:filesystem/types@0.2.0", &["[method]descriptor.open-at"]),
             Ok(ImportGroup::Capability("folder"))

@@ -60,7 +60,8 @@ impl Metadata {
 pub(super) fn read(bytes: &[u8]) -> (Metadata, Vec<String>) {
     let Some(section) = section(bytes) else { return (Metadata::default(), Vec::new()) };
     if section.len() > MAX_BYTES {
-        let note = format!("its section `{SECTION}` is left out: it is longer than {}", Size(MAX_BYTES as u64));
+        let note =
+            format!("its section `{SECTION}` is left out: it is longer than {}", Size(MAX_BYTES as u64));
         return (Metadata::default(), vec![note]);
     }
     match serde_json::from_slice::<Metadata>(section) {

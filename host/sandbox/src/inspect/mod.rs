@@ -69,10 +69,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, LoadError> {
     header::check(bytes)?;
     let (resolve, world) = read(bytes)?;
-    let world = resolve
-        .worlds
-        .get(world)
-        .ok_or_else(|| LoadError::new("the component has no world"))?;
+    let world = resolve.worlds.get(world).ok_or_else(|| LoadError::new("the component has no world"))?;
     let (metadata, mut notes) = metadata::read(bytes);
     let imports = imports::read(&resolve, world)?;
     let mut types = Types::new(&resolve, &metadata);

@@ -163,7 +163,8 @@ impl<'a> Types<'a> {
         if let Some(done) = self.done.get(&id) {
             return Ok(done.clone());
         }
-        let def = self.resolve.types.get(id).ok_or_else(|| Unsupported("a type that isn't there".to_owned()))?;
+        let def =
+            self.resolve.types.get(id).ok_or_else(|| Unsupported("a type that isn't there".to_owned()))?;
         let done = match self.alias(def) {
             Some(alias) => (alias, 1),
             None => self.kind(def, depth + 1)?,
@@ -206,8 +207,12 @@ impl<'a> Types<'a> {
                 }
                 Type::Variant(Arc::new(Variant { name, cases }))
             }
-            TypeDefKind::Enum(names) => Type::Enum(names.cases.iter().map(|case| case.name.clone()).collect()),
-            TypeDefKind::Flags(names) => Type::Flags(names.flags.iter().map(|flag| flag.name.clone()).collect()),
+            TypeDefKind::Enum(names) => {
+                Type::Enum(names.cases.iter().map(|case| case.name.clone()).collect())
+            }
+            TypeDefKind::Flags(names) => {
+                Type::Flags(names.flags.iter().map(|flag| flag.name.clone()).collect())
+            }
             TypeDefKind::Option(inner) => Type::Option(Box::new(part(self, inner)?)),
             TypeDefKind::Tuple(tuple) => {
                 Type::Tuple(tuple.types.iter().map(|ty| part(self, ty)).collect::<Result<_, _>>()?)

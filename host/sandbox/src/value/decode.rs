@@ -43,7 +43,8 @@ impl Budget {
             }
             (Type::Json, Val::String(text)) => {
                 self.take(text.len())?;
-                serde_json::from_str(text).map_err(|error| place.misfit(format!("it is not JSON: {error}")))?
+                serde_json::from_str(text)
+                    .map_err(|error| place.misfit(format!("it is not JSON: {error}")))?
             }
             (Type::Integer { .. } | Type::Duration | Type::ByteSize, val) => self.integer(val, place)?,
             (Type::Float, Val::Float32(value)) => self.float(f64::from(*value), place)?,
@@ -55,7 +56,9 @@ impl Budget {
             (Type::Record(record), Val::Record(fields)) => {
                 let mut object = Map::new();
                 for (name, val) in fields {
-                    let Some(field) = record.fields.iter().find(|field| field.name == *name) else { continue };
+                    let Some(field) = record.fields.iter().find(|field| field.name == *name) else {
+                        continue;
+                    };
                     if let Some(value) = self.value(val, &field.ty, place.name(name))? {
                         self.take(name.len())?;
                         object.insert(name.replace('-', "_"), value);
@@ -98,7 +101,10 @@ impl Budget {
             Val::S32(value) => i64::from(*value),
             Val::S64(value) => *value,
             Val::U64(value) => i64::try_from(*value).map_err(|_| {
-                place.misfit(format!("{value} is larger than the largest integer of an expression, {}", i64::MAX))
+                place.misfit(format!(
+                    "{value} is larger than the largest integer of an expression, {}",
+                    i64::MAX
+                ))
             })?,
             _ => return Err(place.misfit("it is no integer")),
         };

@@ -77,9 +77,10 @@ fn present(value: &Value, ours: &Type, theirs: &Theirs, place: Place<'_>) -> Res
             let Theirs::Tuple(theirs) = theirs else { return Err(unlike(place)) };
             let items = value.as_array().filter(|items| items.len() == types.len());
             let items = items.ok_or_else(|| expected(place, &format!("a list of {}", types.len()), value))?;
-            let encoded = items.iter().zip(types).zip(theirs.types()).enumerate().map(
-                |(index, ((item, ours), theirs))| encode(Some(item), ours, &theirs, place.index(index)),
-            );
+            let encoded =
+                items.iter().zip(types).zip(theirs.types()).enumerate().map(
+                    |(index, ((item, ours), theirs))| encode(Some(item), ours, &theirs, place.index(index)),
+                );
             Ok(Val::Tuple(encoded.collect::<Result<_, _>>()?))
         }
         Type::Record(ours) => record(value, ours, theirs, place),
@@ -135,7 +136,11 @@ fn float(value: &Value, theirs: &Theirs, place: Place<'_>) -> Result<Val, ValueE
         Theirs::Float32 => {
             let narrow = number as f32;
             let fits = narrow.is_finite();
-            if fits { Ok(Val::Float32(narrow)) } else { Err(place.misfit(format!("{number} is out of range"))) }
+            if fits {
+                Ok(Val::Float32(narrow))
+            } else {
+                Err(place.misfit(format!("{number} is out of range")))
+            }
         }
         _ => Err(unlike(place)),
     }
