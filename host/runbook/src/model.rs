@@ -7,15 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::expression::{Expression, Template};
+use crate::report::Sources;
 use crate::source::Span;
 use crate::wit::{ActionKind, Record, Signature, Type};
 
 /// A runbook that passed `check`, merged with its environment.
 #[derive(Debug, Clone)]
 pub struct Runbook {
+    /// The files that it was read from.
+    pub sources: Sources,
     /// A short word.
     pub name: String,
     /// For people.
@@ -44,13 +48,15 @@ pub struct Input {
     /// What it takes.
     pub ty: InputType,
     /// What a string must match, anchored as written.
-    pub pattern: Option<String>,
+    pub pattern: Option<Regex>,
     /// In normal form; without one the input must be given.
     pub default: Option<Value>,
     /// For people.
     pub description: Option<String>,
     /// The only values it may have, in normal form; empty for any.
     pub one_of: Vec<Value>,
+    /// Where its name stands.
+    pub span: Span,
 }
 
 /// What an input takes.
@@ -91,12 +97,22 @@ pub struct Plugin {
 }
 
 /// Where a component comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PluginSource {
     /// One that ships with Windlass.
     Builtin(String),
     /// A file, the folder of the file that names it put in front.
     File(PathBuf),
+}
+
+/// As a runbook writes it, with the folder in front.
+impl std::fmt::Display for PluginSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// A text that stands in the TOML, or the name of a secret that holds it.

@@ -13,8 +13,10 @@ pub struct Failure {
     pub code: String,
     /// One sentence for a person.
     pub message: String,
+    /// Facts for a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
+    /// Whether the same call can succeed later without anybody changing anything.
     #[serde(default)]
     pub retryable: bool,
     /// Milliseconds.
@@ -26,20 +28,29 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
+    /// The effect is still to be had.
     Differs,
+    /// Nothing to do: it is so already.
     InPlace,
+    /// It is on its way: ask again.
     InProgress,
+    /// Someone else changed it; what was found.
     Conflict(String),
+    /// It can't be told; why.
     Unknown(String),
 }
 
 /// One thing that applying a plan would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
+    /// What is changed; the same from plan to plan.
     pub target: String,
+    /// `create`, `update`, `delete`, `run`, or the plugin's own word.
     pub kind: String,
+    /// As it is now; none where there is nothing yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// As it will be; none where it will be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -47,11 +58,15 @@ pub struct Change {
 /// What an effect would do, found out without doing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// Whether there is anything to do.
     pub status: Status,
+    /// What applying would change.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// Whether applying may be repeated when it can't be told if it had its effect.
     #[serde(default)]
     pub repeatable: bool,
+    /// The plugin's own: the state before, say.
     #[serde(default)]
     pub memo: String,
 }
@@ -63,10 +78,14 @@ pub struct Attempt {
     pub key: String,
     /// From 1, within the generation.
     pub number: u32,
+    /// What it ran with.
     pub input: Value,
+    /// What it applied.
     pub plan: Plan,
+    /// What it left while it ran, oldest first.
     #[serde(default)]
     pub receipts: Vec<String>,
+    /// What it returned, if it returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
 }

@@ -79,6 +79,7 @@ pub struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Type {
+    /// `bool`.
     Bool,
     /// Any of the integer types, with its bounds.
     Integer {
@@ -87,16 +88,23 @@ pub enum Type {
     },
     /// `f32` or `f64`.
     Float,
+    /// `char`.
     Char,
+    /// `string`.
     String,
     /// `list<u8>`: base64 in TOML and JSON.
     Bytes,
+    /// `list<T>`.
     List(Box<Self>),
     /// `list<tuple<string, T>>`: a table.
     Map(Box<Self>),
+    /// `option<T>`.
     Option(Box<Self>),
+    /// `tuple<…>`.
     Tuple(Vec<Self>),
+    /// A record.
     Record(Arc<Record>),
+    /// A variant.
     Variant(Arc<Variant>),
     /// The names of its cases.
     Enum(Arc<[String]>),
@@ -136,6 +144,7 @@ impl Record {
 pub struct Field {
     /// Its WIT name, in kebab-case.
     pub name: String,
+    /// What it holds.
     pub ty: Type,
     /// Its doc comment, where it was kept.
     pub docs: Option<String>,
@@ -152,6 +161,7 @@ impl Field {
 /// A variant type.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Variant {
+    /// Its WIT name.
     pub name: String,
     /// Case names with their payloads.
     pub cases: Vec<(String, Option<Type>)>,

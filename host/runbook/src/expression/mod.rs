@@ -19,7 +19,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use compile::ExpressionIssue;
-pub(crate) use compile::{Body, Cache};
+pub(crate) use compile::{Body, Cache, reference_index};
+pub(crate) use functions::{Style as FunctionStyle, find as find_function};
 pub use scope::{EmptyScope, Scope};
 pub(crate) use template::{Piece, pieces};
 pub use template::{Template, TextPart};

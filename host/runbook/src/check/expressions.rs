@@ -1,0 +1,646 @@
+//! Expressions against what the runbook declares: every path exists, is there in time, and fits its operator.
+
+use std::sync::Arc;
+
+use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
+use serde_json::Value;
+
+use super::Checker;
+use crate::diagnostics::Diagnostic;
+use crate::expression::shape::Shape;
+use crate::expression::{Body, Expression, ExpressionIssue, Reference, Root, Segment, reference_index};
+use crate::node::offset_in_string;
+use crate::source::{Located, Span};
+use crate::suggest;
+use crate::wit::Record;
+
+/// The words of a step's status.
+pub(crate) const STATUS: [&str; 5] = ["pending", "running", "succeeded", "failed", "skipped"];
+
+/// What an expression may see besides inputs and vars.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    /// Where it stands.
+    pub(crate) stage: Site,
+    /// The item of the fan-out around it.
+    pub(crate) item: Option<Shape>,
+    /// The result it judges.
+    pub(crate) result: Option<Shape>,
+    /// The steps whose status the step's `when` tests.
+    pub(crate) tested: Vec<String>,
+}
+
+/// Where an expression stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Site {
+    /// In a plugin's configuration, before any step.
+    #[default]
+    Config,
+    /// In a step, by index.
+    Step(usize),
+    /// In a finally step.
+    Finally,
+}
+
+/// A string of the TOML that an expression is in, and the byte of its value where the expression begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) string: Span,
+    pub(crate) base: usize,
+}
+
+impl Checker<'_> {
+    /// Compiles a bare expression and checks it; `None` where it was reported.
+    pub(crate) fn expression(
+        &mut self,
+        text: &Located<String>,
+        context: &Context,
+    ) -> Option<(Expression, Shape)> {
+        self.expression_at(&text.value, Place { string: text.span, base: 0 }, context)
+    }
+
+    /// The same, which must be a truth.
+    pub(crate) fn condition(&mut self, text: &Located<String>, context: &Context) -> Option<Expression> {
+        if text.value.trim_start().starts_with("${") {
+            let bare = text.value.trim().trim_start_matches("${").trim_end_matches('}');
+            self.report.error(
+                "expression-syntax",
+                text.span,
+                "a condition is an expression already, without `${…}`",
+                Some(format!("write \"{bare}\"")),
+            );
+            return None;
+        }
+        let (expression, shape) = self.expression(text, context)?;
+        if !matches!(shape, Shape::Bool | Shape::Any) {
+            let message = format!("a condition must be true or false, not {}", shape.describe());
+            self.report.error("wrong-type", text.span, message, None);
+            return None;
+        }
+        Some(expression)
+    }
+
+    pub(crate) fn expression_at(
+        &mut self,
+        source: &str,
+        place: Place,
+        context: &Context,
+    ) -> Option<(Expression, Shape)> {
+        let expression = match self.cache.compile(source) {
+            Ok(expression) => expression,
+            Err(issues) => {
+                for ExpressionIssue { code, message, help, range } in issues {
+                    let span = self.span_in(place, &range);
+                    self.report.error(code, span, message, help);
+                }
+                return None;
+            }
+        };
+        let mut shapes = Vec::with_capacity(expression.references().len());
+        let mut sound = true;
+        for reference in expression.references() {
+            let shape = self.reference(reference, &expression, place, context);
+            sound &= shape.is_some();
+            shapes.push(shape.unwrap_or(Shape::Any));
+        }
+        let shape = match &expression.0.body {
+            Body::Reference => shapes.into_iter().next().unwrap_or(Shape::Any),
+            Body::Tree { tree, .. } => {
+                let mut inference = Inference {
+                    checker: self,
+                    expression: &expression,
+                    place,
+                    shapes,
+                    bound: Vec::new(),
+                    sound: true,
+                };
+                let shape = inference.infer(tree);
+                sound &= inference.sound;
+                shape
+            }
+        };
+        sound.then_some((expression, shape))
+    }
+
+    /// The place in the file of bytes of an expression.
+    fn span_in(&self, place: Place, range: &std::ops::Range<usize>) -> Span {
+        let text = self.report.text(place.string.file);
+        let start = offset_in_string(&text, place.string, place.base + range.start);
+        let end = offset_in_string(&text, place.string, place.base + range.end).max(start + 1);
+        Span::new(place.string.file, &(start..end.min(text.len())))
+    }
+
+    fn wrong_reference(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        reference: &Reference,
+        message: String,
+        help: Option<String>,
+    ) -> Option<Shape> {
+        let span = self.span_in(place, &reference.range);
+        self.report.error(code, span, message, help);
+        None
+    }
+
+    fn reference(
+        &mut self,
+        reference: &Reference,
+        expression: &Expression,
+        place: Place,
+        context: &Context,
+    ) -> Option<Shape> {
+        let wrong = |checker: &mut Self, code, message: String, help| {
+            checker.wrong_reference(code, place, reference, message, help)
+        };
+        let root = match &reference.root {
+            Root::Input(name) => match self.inputs.get(name) {
+                Some(input) => input.clone(),
+                None => {
+                    let help = suggest::help(name, self.inputs.keys().map(String::as_str)).or_else(|| {
+                        Some(format!("declare it: `[inputs]` `{name} = {{ type = \"string\" }}`"))
+                    });
+                    return wrong(self, "unknown-input", format!("there is no input `{name}`"), help);
+                }
+            },
+            Root::Var(name) => match self.vars.get(name) {
+                Some(value) => shape_of(value),
+                None => {
+                    let help = suggest::help(name, self.vars.keys().map(String::as_str)).or_else(|| {
+                        let environment = self.document.sources.environment.is_some();
+                        Some(if environment {
+                            format!("write `{name} = …` under `[vars]` of the environment")
+                        } else {
+                            "vars come from the environment: add `--env FILE`".to_owned()
+                        })
+                    });
+                    return wrong(self, "unknown-var", format!("there is no var `{name}`"), help);
+                }
+            },
+            Root::StepStatus(id) | Root::StepEffect(id) | Root::StepOutput(id) => {
+                self.step_reference(id, reference, expression, place, context)?
+            }
+            Root::Item => match &context.item {
+                Some(item) => item.clone(),
+                None => {
+                    let help = "`item` is there in a step with `for_each`, save in its `when`".to_owned();
+                    return wrong(self, "unknown-name", "there is no `item` here".to_owned(), Some(help));
+                }
+            },
+            Root::Result => match &context.result {
+                Some(result) => result.clone(),
+                None => {
+                    let help =
+                        "`result` is there in `until` and `expect`; a finished step's is `steps.ID.output`";
+                    let message = "there is no `result` here".to_owned();
+                    return wrong(self, "unknown-name", message, Some(help.to_owned()));
+                }
+            },
+            Root::Run(field) => {
+                if context.stage == Site::Config {
+                    let message = "a configuration sees `inputs` and `vars` only".to_owned();
+                    return wrong(self, "unknown-name", message, None);
+                }
+                if matches!(field.as_str(), "report" | "reason") && context.stage != Site::Finally {
+                    let message = format!("`run.{field}` is there in `[[finally.step]]` only");
+                    return wrong(self, "unknown-field", message, None);
+                }
+                Shape::Text
+            }
+        };
+        self.walk(root, reference, place)
+    }
+
+    fn step_reference(
+        &mut self,
+        id: &str,
+        reference: &Reference,
+        expression: &Expression,
+        place: Place,
+        context: &Context,
+    ) -> Option<Shape> {
+        let wrong = |checker: &mut Self, code, message: String, help| {
+            checker.wrong_reference(code, place, reference, message, help)
+        };
+        let Some(target) = self.order.index(id) else {
+            let help = if self.document.finally.iter().any(|step| step.id.value == id) {
+                Some("finally steps are independent of each other and come last".to_owned())
+            } else {
+                suggest::nearest(id, self.order.ids()).map(|near| format!("did you mean `{near}`?"))
+            };
+            return wrong(self, "unknown-step", format!("there is no step `{id}`"), help);
+        };
+        match context.stage {
+            Site::Config => {
+                let message = "a configuration sees `inputs` and `vars` only".to_owned();
+                return wrong(self, "unknown-name", message, None);
+            }
+            Site::Step(here) if here == target => {
+                let help = "what the step returns is `result` in its `until` and `expect`".to_owned();
+                return wrong(self, "own-output", format!("step `{id}` refers to itself"), Some(help));
+            }
+            Site::Step(here) if !self.order.precedes(target, here) => {
+                let later = self.order.precedes(here, target);
+                let (message, help) = if later {
+                    (format!("step `{id}` runs later than this one"), "move it before this step".to_owned())
+                } else {
+                    (
+                        format!("step `{id}` may still be running when this one starts"),
+                        format!("add `needs = [\"{id}\"]` to this step"),
+                    )
+                };
+                return wrong(self, "not-finished", message, Some(help));
+            }
+            Site::Step(_) | Site::Finally => {}
+        }
+        let facts = self.steps.get(target)?;
+        match &reference.root {
+            Root::StepStatus(_) => return Some(Shape::Words(Arc::clone(&self.status_words))),
+            Root::StepEffect(_) => return Some(Shape::Text),
+            _ => {}
+        }
+        let Some(output) = facts.output.clone() else {
+            return wrong(self, "no-output", format!("step `{id}` returns nothing"), None);
+        };
+        let doubt = match (facts.doubt, context.stage) {
+            (None, Site::Finally) => Some("the run may end before it"),
+            (doubt, _) => doubt,
+        };
+        let tested = reference.presence
+            || context.tested.iter().any(|tested| tested == id)
+            || expression.references().iter().any(|other| {
+                other.step() == Some(id) && (other.presence || !matches!(other.root, Root::StepOutput(_)))
+            });
+        if let Some(doubt) = doubt.filter(|_| !tested) {
+            let message = format!("step `{id}` may have no output: {doubt}");
+            let help = format!(
+                "test it first: `when = \"steps.{id}.status == 'succeeded'\"`, or in the expression itself \
+                 `steps.{id}.status == 'succeeded' ? … : …`"
+            );
+            return wrong(self, "untested-output", message, Some(help));
+        }
+        Some(output)
+    }
+
+    /// Follows a path down a shape.
+    fn walk(&mut self, root: Shape, reference: &Reference, place: Place) -> Option<Shape> {
+        let mut shape = root;
+        for (depth, segment) in reference.path.iter().enumerate() {
+            shape = match (shape, segment) {
+                (Shape::Any, _) => return Some(Shape::Any),
+                (Shape::Map(value), Segment::Name(_)) => *value,
+                (Shape::List(item), Segment::Index(_)) => *item,
+                (Shape::Record(record), Segment::Name(name)) => match expression_field(&record, name) {
+                    Some(field) => Shape::of(&field.ty),
+                    None => {
+                        let parent = self.path_text(reference, depth);
+                        let names: Vec<String> =
+                            record.fields.iter().map(|field| crate::coerce::snake(&field.name)).collect();
+                        let help = suggest::help(&name.replace('-', "_"), names.iter().map(String::as_str))
+                            .or_else(|| Some(format!("it has {}", names.join(", "))));
+                        let message = format!("`{parent}` has no field `{name}`");
+                        return self.wrong_reference("unknown-field", place, reference, message, help);
+                    }
+                },
+                (other, segment) => {
+                    let parent = self.path_text(reference, depth);
+                    let message = match segment {
+                        Segment::Name(name) => {
+                            format!("`{parent}` is {} and has no `{name}`", other.describe())
+                        }
+                        Segment::Index(_) => format!("`{parent}` is {} and has no items", other.describe()),
+                    };
+                    let help = match (&other, segment) {
+                        (Shape::List(_), Segment::Name(_)) => Some(format!("an item of it is `{parent}[0]`")),
+                        _ => None,
+                    };
+                    return self.wrong_reference("unknown-field", place, reference, message, help);
+                }
+            };
+        }
+        Some(if reference.presence { Shape::Bool } else { shape })
+    }
+
+    fn path_text(&self, reference: &Reference, depth: usize) -> String {
+        let mut parent = reference.clone();
+        parent.path.truncate(depth);
+        parent.to_string()
+    }
+}
+
+/// A field by its name in expressions, which is snake_case only.
+fn expression_field<'r>(record: &'r Record, name: &str) -> Option<&'r crate::wit::Field> {
+    (!name.contains('-')).then(|| record.field(name)).flatten()
+}
+
+/// The shape of a value that is known.
+pub(crate) fn shape_of(value: &Value) -> Shape {
+    match value {
+        Value::Null => Shape::Null,
+        Value::Bool(_) => Shape::Bool,
+        Value::Number(number) if number.is_f64() => Shape::Float,
+        Value::Number(_) => Shape::Int,
+        Value::String(_) => Shape::Text,
+        Value::Array(items) => {
+            Shape::list(items.iter().map(shape_of).reduce(Shape::join).unwrap_or(Shape::Any))
+        }
+        Value::Object(fields) => {
+            Shape::map(fields.values().map(shape_of).reduce(Shape::join).unwrap_or(Shape::Any))
+        }
+    }
+}
+
+/// The walk over one expression's tree.
+struct Inference<'c, 'd, 'e> {
+    checker: &'c mut Checker<'d>,
+    expression: &'e Expression,
+    place: Place,
+    /// By reference.
+    shapes: Vec<Shape>,
+    /// The variables of the comprehensions around, innermost last.
+    bound: Vec<(&'e str, Shape)>,
+    sound: bool,
+}
+
+impl<'e> Inference<'_, '_, 'e> {
+    fn infer(&mut self, node: &'e IdedExpr) -> Shape {
+        match &node.expr {
+            Expr::Ident(name) => self.name(name),
+            Expr::Literal(literal) => match literal {
+                LiteralValue::Boolean(_) => Shape::Bool,
+                LiteralValue::Double(_) => Shape::Float,
+                LiteralValue::Int(_) | LiteralValue::UInt(_) => Shape::Int,
+                LiteralValue::Null => Shape::Null,
+                LiteralValue::String(_) => Shape::Text,
+                LiteralValue::Bytes(_) => Shape::Any,
+            },
+            Expr::List(list) => {
+                let items: Vec<Shape> = list.elements.iter().map(|element| self.infer(element)).collect();
+                Shape::list(items.into_iter().reduce(Shape::join).unwrap_or(Shape::Any))
+            }
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    if let cel::common::ast::EntryExpr::MapEntry(entry) = &entry.expr {
+                        self.infer(&entry.key);
+                        self.infer(&entry.value);
+                    }
+                }
+                Shape::map(Shape::Any)
+            }
+            Expr::Select(select) => {
+                let operand = self.infer(&select.operand);
+                if select.test { Shape::Bool } else { self.select(node.id, operand, &select.field) }
+            }
+            Expr::Comprehension(all) => {
+                let item = match self.infer(&all.iter_range) {
+                    Shape::List(item) => *item,
+                    Shape::Map(_) | Shape::Record(_) => Shape::Text,
+                    Shape::Any => Shape::Any,
+                    other => {
+                        let message = format!("{} has no items to go through", other.describe());
+                        return self.wrong(all.iter_range.id, message);
+                    }
+                };
+                let start = self.infer(&all.accu_init);
+                let depth = self.bound.len();
+                self.bound.push((&all.accu_var, start));
+                self.bound.push((&all.iter_var, item));
+                if let Some(second) = &all.iter_var2 {
+                    self.bound.push((second, Shape::Any));
+                }
+                self.infer(&all.loop_cond);
+                self.infer(&all.loop_step);
+                let result = self.infer(&all.result);
+                self.bound.truncate(depth);
+                result
+            }
+            Expr::Call(call) => {
+                let target = call.target.as_deref().map(|target| self.infer(target));
+                let arguments: Vec<Shape> = call.args.iter().map(|argument| self.infer(argument)).collect();
+                self.call(node, &call.func_name, target.as_ref(), &arguments, &call.args)
+            }
+            Expr::Struct(_) | Expr::Unspecified => Shape::Any,
+        }
+    }
+
+    fn name(&self, name: &str) -> Shape {
+        if let Some(index) = reference_index(name) {
+            return self.shapes.get(index).cloned().unwrap_or(Shape::Any);
+        }
+        let bound = self.bound.iter().rev().find(|(bound, _)| *bound == name);
+        bound.map_or(Shape::Any, |(_, shape)| shape.clone())
+    }
+
+    fn select(&mut self, id: u64, operand: Shape, field: &str) -> Shape {
+        match operand {
+            Shape::Any => Shape::Any,
+            Shape::Map(value) => *value,
+            Shape::Record(record) => match expression_field(&record, field) {
+                Some(field) => Shape::of(&field.ty),
+                None => self.wrong(id, format!("a `{}` has no field `{field}`", record.name)),
+            },
+            other => self.wrong(id, format!("{} has no field `{field}`", other.describe())),
+        }
+    }
+
+    fn call(
+        &mut self,
+        node: &'e IdedExpr,
+        name: &str,
+        target: Option<&Shape>,
+        arguments: &[Shape],
+        nodes: &'e [IdedExpr],
+    ) -> Shape {
+        match (name, arguments) {
+            (operators::LOGICAL_AND | operators::LOGICAL_OR, sides) => {
+                for (shape, side) in sides.iter().zip(nodes) {
+                    self.truth(shape, side);
+                }
+                Shape::Bool
+            }
+            (operators::LOGICAL_NOT, [operand]) => {
+                if let [side] = nodes {
+                    self.truth(operand, side);
+                }
+                Shape::Bool
+            }
+            (operators::CONDITIONAL, [condition, yes, no]) => {
+                if let Some(side) = nodes.first() {
+                    self.truth(condition, side);
+                }
+                yes.clone().join(no.clone())
+            }
+            (operators::EQUALS | operators::NOT_EQUALS, [left, right]) => {
+                self.equality(node, left, right, nodes);
+                Shape::Bool
+            }
+            (
+                operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
+                [left, right],
+            ) => {
+                let ordered = |shape: &Shape| {
+                    matches!(shape, Shape::Any | Shape::Int | Shape::Float | Shape::Text | Shape::Words(_))
+                };
+                if !ordered(left) || !ordered(right) || !left.comparable(right) {
+                    let message = format!("{} and {} have no order", left.describe(), right.describe());
+                    self.wrong(node.id, message);
+                }
+                Shape::Bool
+            }
+            (operators::IN, [left, right]) => {
+                match right {
+                    Shape::Any | Shape::Map(_) | Shape::Record(_) => {}
+                    Shape::List(item) if item.comparable(left) => self.words_in_list(left, nodes),
+                    Shape::List(item) => {
+                        let message = format!(
+                            "{} is never in a list of which an item is {}",
+                            left.describe(),
+                            item.describe()
+                        );
+                        self.wrong(node.id, message);
+                    }
+                    other => {
+                        self.wrong(node.id, format!("nothing is `in` {}", other.describe()));
+                    }
+                }
+                Shape::Bool
+            }
+            (operators::INDEX, [operand, _]) => match operand {
+                Shape::List(item) => (**item).clone(),
+                Shape::Map(value) => (**value).clone(),
+                Shape::Any | Shape::Record(_) => Shape::Any,
+                other => self.wrong(node.id, format!("{} has no items", other.describe())),
+            },
+            (operators::NEGATE, [operand]) => operand.clone(),
+            (
+                operators::ADD
+                | operators::SUBSTRACT
+                | operators::MULTIPLY
+                | operators::DIVIDE
+                | operators::MODULO,
+                [left, right],
+            ) => self.arithmetic(node, name, left, right),
+            _ => self.function(node, name, target, arguments),
+        }
+    }
+
+    fn arithmetic(&mut self, node: &'e IdedExpr, name: &str, left: &Shape, right: &Shape) -> Shape {
+        match (left, right) {
+            (Shape::Any, _) | (_, Shape::Any) => Shape::Any,
+            (Shape::Int, Shape::Int) => Shape::Int,
+            (Shape::Float, Shape::Float) if name != operators::MODULO => Shape::Float,
+            (Shape::Text | Shape::Words(_), Shape::Text | Shape::Words(_)) if name == operators::ADD => {
+                Shape::Text
+            }
+            (Shape::List(a), Shape::List(b)) if name == operators::ADD => {
+                Shape::list((**a).clone().join((**b).clone()))
+            }
+            (left, right) => {
+                let sign = name.trim_matches('_');
+                let message = format!("`{sign}` does not take {} and {}", left.describe(), right.describe());
+                let help = match (left, right) {
+                    (Shape::Int, Shape::Float) | (Shape::Float, Shape::Int) => {
+                        Some("make both floats: `double(x)`, `2.0`")
+                    }
+                    (Shape::Text | Shape::Words(_), _) | (_, Shape::Text | Shape::Words(_))
+                        if name == operators::ADD =>
+                    {
+                        Some("make a string of the other: `string(x)`")
+                    }
+                    _ => None,
+                };
+                self.wrong_with(node.id, message, help.map(str::to_owned))
+            }
+        }
+    }
+
+    fn function(
+        &mut self,
+        node: &'e IdedExpr,
+        name: &str,
+        target: Option<&Shape>,
+        arguments: &[Shape],
+    ) -> Shape {
+        use crate::expression::{FunctionStyle, find_function};
+        let style = if target.is_some() { FunctionStyle::Method } else { FunctionStyle::Global };
+        let Some(function) = find_function(name, style) else { return Shape::Any };
+        let subject = target.or_else(|| arguments.first()).unwrap_or(&Shape::Any);
+        let text = |shape: &Shape| matches!(shape, Shape::Text | Shape::Words(_) | Shape::Any);
+        let fits = match (name, style) {
+            ("size", _) => {
+                text(subject) || matches!(subject, Shape::List(_) | Shape::Map(_) | Shape::Record(_))
+            }
+            ("join", _) => matches!(subject, Shape::List(_) | Shape::Any),
+            (_, FunctionStyle::Method) => text(subject),
+            ("int" | "double" | "uint", _) => text(subject) || matches!(subject, Shape::Int | Shape::Float),
+            ("string", _) => text(subject) || matches!(subject, Shape::Int | Shape::Float | Shape::Bool),
+            _ => true,
+        };
+        if !fits {
+            let message = format!("`{name}` does not take {}", subject.describe());
+            let help = matches!((name, subject), ("contains", Shape::List(_)))
+                .then(|| "write `x in list`".to_owned());
+            return self.wrong_with(node.id, message, help);
+        }
+        (function.returns)()
+    }
+
+    fn truth(&mut self, shape: &Shape, node: &'e IdedExpr) {
+        if !matches!(shape, Shape::Bool | Shape::Any) {
+            let message = format!("expected true or false, found {}", shape.describe());
+            self.wrong(node.id, message);
+        }
+    }
+
+    fn equality(&mut self, node: &'e IdedExpr, left: &Shape, right: &Shape, nodes: &'e [IdedExpr]) {
+        if !left.comparable(right) {
+            let message = format!("{} never equals {}", left.describe(), right.describe());
+            self.wrong(node.id, message);
+            return;
+        }
+        if let [a, b] = nodes {
+            self.known_word(left, b);
+            self.known_word(right, a);
+        }
+    }
+
+    fn words_in_list(&mut self, left: &Shape, nodes: &'e [IdedExpr]) {
+        if let [_, list] = nodes
+            && let Expr::List(list) = &list.expr
+        {
+            for element in &list.elements {
+                self.known_word(left, element);
+            }
+        }
+    }
+
+    /// A text compared with a closed set must be in it.
+    fn known_word(&mut self, shape: &Shape, node: &'e IdedExpr) {
+        let Shape::Words(words) = shape else { return };
+        let Expr::Literal(LiteralValue::String(literal)) = &node.expr else { return };
+        let literal = literal.inner();
+        if !words.iter().any(|word| word == literal) {
+            let message = format!("it is never \"{literal}\"");
+            let help = suggest::help(literal, words.iter().map(String::as_str));
+            self.wrong_with(node.id, message, help);
+        }
+    }
+
+    fn wrong(&mut self, id: u64, message: String) -> Shape {
+        self.wrong_with(id, message, None)
+    }
+
+    fn wrong_with(&mut self, id: u64, message: String, help: Option<String>) -> Shape {
+        let source = self.expression.source();
+        let start = self.expression.0.position(id).min(source.len().saturating_sub(1));
+        let end = start + source.get(start..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+        // The whole expression is marked, with the operator: alone, one letter says little.
+        let whole = self.checker.span_in(self.place, &(0..source.len()));
+        let part = self.checker.span_in(self.place, &(start..end));
+        let diagnostic = Diagnostic::error("wrong-type", message).maybe_help(help);
+        let labels: &[(Span, &str)] = if whole.range().len() > 1 { &[(part, "")] } else { &[(whole, "")] };
+        self.checker.report.marked(diagnostic, labels);
+        self.sound = false;
+        Shape::Any
+    }
+}

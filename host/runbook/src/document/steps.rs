@@ -1,0 +1,295 @@
+//! `[[step]]`, `[[stage]]`, `[[stage.step]]` and `[[finally.step]]`.
+
+use crate::diagnostics::Diagnostic;
+use crate::model::{OnFailure, OnUnknown, Retry};
+use crate::node::{Kind, Node, Table};
+use crate::reader::{Reader, wrong_type};
+use crate::report::Report;
+use crate::source::{Located, Span};
+use crate::units;
+
+use super::{Document, bad_name, is_identifier, read_on_failure};
+
+/// A stage as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct StageDecl {
+    pub(crate) name: String,
+    pub(crate) parallel: bool,
+    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) steps: std::ops::Range<usize>,
+}
+
+/// A step as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct StepDecl {
+    /// The table's header.
+    pub(crate) span: Span,
+    pub(crate) id: Located<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) body: BodyDecl,
+    pub(crate) needs: Option<Vec<Located<String>>>,
+    pub(crate) when: Option<Located<String>>,
+    pub(crate) for_each: Option<Node>,
+    pub(crate) key: Option<Located<String>>,
+    pub(crate) max_parallel: Option<u32>,
+    pub(crate) max_failures: Option<u32>,
+    pub(crate) retry: Retry,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) until: Option<Located<String>>,
+    pub(crate) every: Option<Located<u64>>,
+    pub(crate) hold: Option<Located<u64>>,
+    pub(crate) expect: Vec<Located<String>>,
+    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) on_unknown: Option<OnUnknown>,
+}
+
+/// What it does.
+#[derive(Debug, Clone)]
+pub(crate) enum BodyDecl {
+    Call {
+        action: Located<String>,
+        with: Option<Node>,
+    },
+    Wait(Node),
+    /// Reported; the step keeps its id, so that references to it are not.
+    Unreadable,
+}
+
+/// Reads stages or steps, whichever the runbook has.
+pub(super) fn read_all(
+    stages: Option<Node>,
+    steps: Option<Node>,
+    document: &mut Document,
+    report: &mut Report,
+) {
+    match (stages, steps) {
+        (Some(stages), steps) => {
+            if let Some(steps) = &steps {
+                report.marked(
+                    Diagnostic::error(
+                        "stages-and-steps",
+                        "a runbook has `[[step]]` or `[[stage]]`, not both",
+                    )
+                    .help("put these steps into a stage: `[[stage.step]]`"),
+                    &[(first_span(steps), "a step outside the stages"), (first_span(&stages), "the stages")],
+                );
+            }
+            for table in tables(stages, "stage", report) {
+                read_stage(table, document, report);
+            }
+            // Read all the same, so that references to them are not reported as well.
+            for table in steps.map(|steps| tables(steps, "step", report)).unwrap_or_default() {
+                let step = read_step(table, document.steps.len(), report);
+                document.steps.push(step);
+            }
+        }
+        (None, Some(steps)) => {
+            for table in tables(steps, "step", report) {
+                let step = read_step(table, document.steps.len(), report);
+                document.steps.push(step);
+            }
+        }
+        (None, None) => {}
+    }
+    if document.steps.is_empty() {
+        let span = Span::new(crate::source::FileId::Runbook, &(0..0));
+        report.error("empty-runbook", span, "the runbook has no steps", Some("add a `[[step]]`".to_owned()));
+    }
+}
+
+/// Reads `[[finally.step]]`.
+pub(super) fn read_finally(node: Node, report: &mut Report) -> Vec<StepDecl> {
+    let Some(mut reader) = Reader::of(node, "`[finally]`", report) else { return Vec::new() };
+    let steps = reader.node("step");
+    reader.finish();
+    let tables = steps.map(|steps| tables(steps, "finally.step", report)).unwrap_or_default();
+    tables.into_iter().enumerate().map(|(index, table)| read_step(table, index, report)).collect()
+}
+
+fn first_span(node: &Node) -> Span {
+    match &node.kind {
+        Kind::List(items) => items.first().map_or(node.span, |item| item.span),
+        _ => node.span,
+    }
+}
+
+fn tables(node: Node, key: &str, report: &mut Report) -> Vec<Table> {
+    let Kind::List(items) = node.kind else {
+        let message = format!("`{key}` is a list of tables");
+        report.error("wrong-type", node.span, message, Some(format!("write `[[{key}]]`")));
+        return Vec::new();
+    };
+    items
+        .into_iter()
+        .filter_map(|item| match item.kind {
+            Kind::Table(table) => Some(table),
+            _ => {
+                wrong_type(report, &item, &format!("an item of `{key}`"), "a table");
+                None
+            }
+        })
+        .collect()
+}
+
+fn read_stage(table: Table, document: &mut Document, report: &mut Report) {
+    let span = table.span;
+    let first = document.steps.len();
+    let mut reader = Reader::new(table, "a stage", report);
+    let name = reader.required_string("name");
+    let parallel = reader.bool("parallel").unwrap_or(false);
+    let on_failure = read_on_failure(&mut reader);
+    reader.unsupported(
+        "at",
+        "`at` is",
+        "start the run at that time, or put a step `wait = \"5m\"` before the stage",
+    );
+    reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
+    reader.unsupported(
+        "approve",
+        "`approve` is",
+        "end the runbook here and let a second one go on after the approval",
+    );
+    let steps = reader.node("step");
+    reader.finish();
+    for table in steps.map(|steps| tables(steps, "stage.step", report)).unwrap_or_default() {
+        let step = read_step(table, document.steps.len(), report);
+        document.steps.push(step);
+    }
+    let steps = first..document.steps.len();
+    if steps.is_empty() {
+        let help = Some("add a `[[stage.step]]` below it, or leave it out".to_owned());
+        report.error("empty-stage", span, "the stage has no steps", help);
+    }
+    let name = name.map(|name| name.value).unwrap_or_default();
+    document.stages.push(StageDecl { name, parallel, on_failure, steps });
+}
+
+fn read_step(table: Table, index: usize, report: &mut Report) -> StepDecl {
+    let span = table.span;
+    let mut reader = Reader::new(table, "a step", report);
+    let id = reader.required_string("id");
+    if let Some(id) = &id
+        && !is_identifier(&id.value)
+    {
+        bad_name(reader.report, id, "a step's id");
+    }
+    let id = id.unwrap_or_else(|| Located::new(format!("step {}", index + 1), span));
+    let title = reader.string("title").map(|title| title.value);
+    let body = read_body(&mut reader, &id.value);
+    let needs = reader.strings("needs").map(|needs| needs.value);
+    let when = reader.string("when");
+    let for_each = reader.node("for_each");
+    let key = reader.string("key");
+    let max_parallel = reader.count("max_parallel", 1);
+    let max_failures = reader.count("max_failures", 0);
+    let retry = reader.node("retry").and_then(|node| read_retry(node, reader.report)).unwrap_or_default();
+    let timeout_ms = reader.duration("timeout").map(|timeout| timeout.value);
+    let until = reader.string("until");
+    let every = reader.duration("every");
+    let hold = reader.duration("hold");
+    let expect = reader.one_or_more("expect");
+    let on_failure = read_on_failure(&mut reader);
+    let on_unknown = reader.word("on_unknown", &[("ask", OnUnknown::Ask), ("accept", OnUnknown::Accept)]);
+    reader.unsupported(
+        "undo",
+        "`undo` of a step is",
+        "leave it out; what the step's own undo is stands in the plugin",
+    );
+    reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
+    reader.unsupported(
+        "at",
+        "`at` is",
+        "start the run at that time, or put a step `wait = \"5m\"` before it",
+    );
+    reader.finish();
+    StepDecl {
+        span,
+        id,
+        title,
+        body,
+        needs,
+        when,
+        for_each,
+        key,
+        max_parallel,
+        max_failures,
+        retry,
+        timeout_ms,
+        until,
+        every,
+        hold,
+        expect,
+        on_failure,
+        on_unknown,
+    }
+}
+
+fn read_body(reader: &mut Reader<'_>, id: &str) -> BodyDecl {
+    if reader.unsupported(
+        "approve",
+        "`approve` is",
+        "end the runbook here and let a second one go on after the approval",
+    ) {
+        return BodyDecl::Unreadable;
+    }
+    let has_action = reader.has("do");
+    let action = reader.string("do");
+    let with = reader.entry("with");
+    let wait = reader.entry("wait");
+    match (has_action, action, wait) {
+        (true, _, Some(wait)) => {
+            let message = format!("step `{id}` has both `do` and `wait`");
+            reader.report.error(
+                "wrong-value",
+                wait.key.span,
+                message,
+                Some("make two steps of it".to_owned()),
+            );
+            BodyDecl::Unreadable
+        }
+        (true, Some(action), None) => BodyDecl::Call { action, with: with.map(|entry| entry.value) },
+        (true, None, None) => BodyDecl::Unreadable,
+        (false, _, Some(wait)) => {
+            if let Some(with) = with {
+                reader.report.error("wrong-value", with.key.span, "a step that waits takes no `with`", None);
+            }
+            BodyDecl::Wait(wait.value)
+        }
+        (false, _, None) => {
+            let message = format!("step `{id}` does not say what to do");
+            let help = "write `do = \"plugin.action\"`, or `wait = \"5m\"`".to_owned();
+            reader.report.error("missing-key", reader.span(), message, Some(help));
+            BodyDecl::Unreadable
+        }
+    }
+}
+
+fn read_retry(node: Node, report: &mut Report) -> Option<Retry> {
+    let mut reader = Reader::of(node, "`retry`", report)?;
+    let mut retry = Retry::default();
+    if !reader.has("attempts") {
+        reader.missing("attempts");
+    }
+    if let Some(attempts) = reader.count("attempts", 1) {
+        retry.attempts = attempts;
+    }
+    if let Some(backoff) = reader.string("backoff") {
+        match parse_backoff(&backoff.value) {
+            Some((least, most)) => (retry.min_ms, retry.max_ms) = (least, most),
+            None => {
+                let message = format!("`{}` is no backoff", backoff.value);
+                let help = "write \"1s..30s\", or \"5s\" for the same pause each time".to_owned();
+                reader.report.error("wrong-value", backoff.span, message, Some(help));
+            }
+        }
+    }
+    reader.finish();
+    Some(retry)
+}
+
+fn parse_backoff(text: &str) -> Option<(u64, u64)> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    let least = units::parse_duration(least.trim()).ok()?;
+    let most = units::parse_duration(most.trim()).ok()?;
+    (least <= most).then_some((least, most))
+}
