@@ -3,7 +3,11 @@
 //! It owns nothing but the choice of the command; each command is a module.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a command does is for a person to read")]
 
+mod demo;
 mod plugins;
+mod programs;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -15,8 +19,11 @@ type Error = Box<dyn std::error::Error>;
 type Command = fn(&[String]) -> Result<(), Error>;
 
 /// The commands, each with what it does.
-const COMMANDS: &[(&str, &str, Command)] =
-    &[("plugins", "build the plugins into target/plugins (all, or those named)", plugins::run)];
+const COMMANDS: &[(&str, &str, Command)] = &[
+    ("plugins", "build the plugins into target/plugins (all, or those named)", plugins::run),
+    ("demo", "build everything and run runbooks/quickstart.toml against a small service", demo::run),
+    ("test", "run every suite, installing what it needs; --quick for those that take seconds", test::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

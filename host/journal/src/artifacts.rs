@@ -51,6 +51,14 @@ impl Artifacts {
         self.keep_all_of(File::open(path).map_err(Error::io("open", path))?, path)
     }
 
+    /// Keeps a copy of what an open file still has to give, so that nothing can be put in its place meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Random`].
+    pub fn keep_open(&self, file: File) -> Result<Kept, Error> {
+        self.keep_all_of(file, Path::new("an open file"))
+    }
+
     /// The file of that digest, opened to be read.
     ///
     /// # Errors

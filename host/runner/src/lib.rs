@@ -1,1 +1,27 @@
-//! windlass-runner
+//! Runs runbooks: drives the engine's machine with a journal and a sandbox, on tokio.
+//!
+//! The library never prints, never reads the process environment by itself and never exits: who calls it hands all of
+//! that over.
+
+pub mod audit_log;
+pub mod catalog;
+mod clock;
+pub mod connect;
+mod directories;
+mod driver;
+mod error;
+mod project;
+mod redact;
+pub mod report;
+mod runs;
+mod services;
+mod session;
+pub mod watch;
+
+pub use clock::{Clock, rfc3339};
+pub use directories::{Directories, NoHome};
+pub use driver::Ending;
+pub use error::RunError;
+pub use project::Project;
+pub use redact::Redactor;
+pub use runs::{Host, Recorded, Said, pinned_plugins, resume, start};

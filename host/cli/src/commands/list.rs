@@ -1,0 +1,48 @@
+//! `windlass list`: the runs of the store, latest first.
+
+use serde_json::json;
+use windlass_engine::Span;
+use windlass_runner::rfc3339;
+
+use crate::app::App;
+use crate::error::CliError;
+use crate::exit::Exit;
+
+pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
+    let store = app.store_to_read().await?;
+    let mut runs = store.runs().await?;
+    runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
+    if app.printer.json() {
+        let rows: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                json!({
+                    "run": run.id.as_str(), "name": run.name, "status": run.status,
+                    "started": rfc3339(run.started_ms), "ended": run.ended_ms.map(rfc3339),
+                })
+            })
+            .collect();
+        app.printer.document(&json!({ "version": 1, "runs": rows }))?;
+        return Ok(Exit::Succeeded);
+    }
+    if runs.is_empty() {
+        app.printer.talk("the store has no runs yet");
+    }
+    for run in &runs {
+        let status = match (run.status.as_str(), store.owner(&run.id)?) {
+            // The word of a process that died is out of date.
+            ("running" | "closing", None) => "interrupted",
+            (word, _) => word,
+        };
+        let took = run.ended_ms.map(|ended| Span(u64::try_from(ended - run.started_ms).unwrap_or(0)).to_string());
+        let started = rfc3339(run.started_ms);
+        app.printer.line(&format!(
+            "{}  {status:<12} {}  {:>8}  {}",
+            run.id,
+            started.get(..19).unwrap_or(&started),
+            took.unwrap_or_default(),
+            run.name,
+        ))?;
+    }
+    Ok(Exit::Succeeded)
+}

@@ -1,0 +1,10 @@
+//! One file per command: what it is asked, what it does, what it prints.
+
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod plugin;
+pub(crate) mod run;
+pub(crate) mod show;

@@ -1,0 +1,306 @@
+//! Drives one run: hands observations to the machine and carries its commands out, in order.
+//!
+//! The driver alone writes the run's journal. Invariant: a command that stands behind a commit is not begun before the
+//! commit is durable.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+use windlass_engine::{
+    CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis, Observation, Reads,
+    Verdict,
+};
+use windlass_journal::artifacts::Artifacts;
+use windlass_journal::{Binding, NewEvent, RunWriter};
+use windlass_runbook::model::Runbook;
+use windlass_sandbox::Connection;
+
+use crate::audit_log::AuditSink;
+use crate::clock::Clock;
+use crate::error::RunError;
+use crate::report::for_finally;
+use crate::services::{Asked, CallServices, LogSink, Request};
+use crate::session::{Caller, Session};
+use crate::watch::{Sample, Watcher};
+
+/// How far a run came in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing more happens without a person.
+    Held {
+        /// Why.
+        reasons: Vec<Hold>,
+    },
+    /// Nothing more happens at all.
+    Ended {
+        /// How.
+        verdict: Verdict,
+        /// Whether a finally step failed.
+        finally_failed: bool,
+    },
+}
+
+impl Ending {
+    /// The word for lists.
+    const fn status(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "held",
+            Self::Ended { verdict, .. } => verdict.as_str(),
+        }
+    }
+}
+
+/// What all calls of a run share.
+pub(crate) struct Shared {
+    pub(crate) run: String,
+    pub(crate) runbook: Arc<Runbook>,
+    pub(crate) session: Session,
+    pub(crate) log: Arc<LogSink>,
+    pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) audit: AuditSink,
+    pub(crate) clock: Clock,
+    /// Connections whose identity was looked at in this process.
+    pub(crate) seen: Mutex<HashSet<String>>,
+}
+
+/// Drives one run.
+pub(crate) struct Driver {
+    machine: Machine,
+    writer: RunWriter,
+    shared: Arc<Shared>,
+    watcher: Arc<dyn Watcher>,
+    /// Recorded and not yet committed.
+    buffer: Vec<NewEvent>,
+    wake: Option<Millis>,
+    calls: HashMap<CallId, oneshot::Sender<()>>,
+    asked: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
+    done: (mpsc::Sender<(CallId, CallReport)>, mpsc::Receiver<(CallId, CallReport)>),
+    /// Observations that the driver itself has made.
+    pending: VecDeque<Observation>,
+    refusals: Vec<String>,
+}
+
+/// Something the driver waited for.
+enum Next {
+    Observe(Observation, Option<oneshot::Sender<()>>),
+    /// The request was about a call that is over.
+    Nothing,
+}
+
+/// Enough for every step of a fan-out to speak at once without waiting for the others.
+const CHANNEL: usize = 1024;
+
+impl Driver {
+    pub(crate) fn new(
+        machine: Machine,
+        writer: RunWriter,
+        shared: Arc<Shared>,
+        watcher: Arc<dyn Watcher>,
+        first: impl IntoIterator<Item = Observation>,
+    ) -> Self {
+        Self {
+            machine,
+            writer,
+            shared,
+            watcher,
+            buffer: Vec::new(),
+            wake: None,
+            calls: HashMap::new(),
+            asked: mpsc::channel(CHANNEL),
+            done: mpsc::channel(CHANNEL),
+            pending: first.into_iter().collect(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Goes on until the run is held or over. Each message on `interrupts` is a person's ctrl-c.
+    pub(crate) async fn drive(mut self, mut interrupts: mpsc::Receiver<String>) -> Result<Ending, RunError> {
+        loop {
+            let (observation, answer) = match self.pending.pop_front() {
+                Some(observation) => (observation, None),
+                None => match self.next(&mut interrupts).await {
+                    Next::Observe(observation, answer) => (observation, answer),
+                    Next::Nothing => continue,
+                },
+            };
+            let commands = self.machine.decide(observation, self.shared.clock.now());
+            let mut ending = None;
+            for command in commands {
+                if let Some(end) = self.carry_out(command).await? {
+                    ending = Some(end);
+                }
+            }
+            if let Some(answer) = answer {
+                // Answered after the commands, so after the commit. The call may be gone by now.
+                let _gone = answer.send(());
+            }
+            if let Some(ending) = ending.filter(|_| self.pending.is_empty()) {
+                let ended = matches!(ending, Ending::Ended { .. }).then(|| self.shared.clock.now());
+                self.writer.set_status(ending.status(), ended);
+                self.commit().await?;
+                return match self.refusals.pop() {
+                    Some(message) => Err(RunError::Refused { message }),
+                    None => Ok(ending),
+                };
+            }
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn next(&mut self, interrupts: &mut mpsc::Receiver<String>) -> Next {
+        let wake = self.wake.map(|at| self.shared.clock.instant(at).into());
+        let timer = async move {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((call, report)) = self.done.1.recv() => {
+                self.calls.remove(&call);
+                Next::Observe(Observation::Called { call, report }, None)
+            }
+            Some(asked) = self.asked.1.recv() => self.asked(asked),
+            Some(who) = interrupts.recv() => Next::Observe(Observation::Interrupt { who }, None),
+            () = timer => {
+                self.wake = None;
+                Next::Observe(Observation::Tick, None)
+            }
+        }
+    }
+
+    fn asked(&self, Asked { call, request, answer }: Asked) -> Next {
+        if !self.calls.contains_key(&call) {
+            return Next::Nothing;
+        }
+        let observation = match request {
+            Request::Receipt(text) => Observation::Receipt { call, text },
+            Request::Process(identity) => Observation::ProcessStarted { call, identity },
+            Request::Connection { name, identity } => {
+                Observation::ConnectionSeen { connection: name, identity }
+            }
+        };
+        Next::Observe(observation, Some(answer))
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<Option<Ending>, RunError> {
+        match command {
+            Command::Record { event, at } => {
+                self.watcher.event(at, &event, self.machine.state());
+                self.buffer.push(stored(&event, at)?);
+            }
+            Command::Commit => self.commit().await?,
+            Command::Cancel { call } => {
+                if let Some(cancel) = self.calls.remove(&call) {
+                    // The task may have ended on its own just now; then its report is on the way.
+                    let _gone = cancel.send(());
+                }
+            }
+            Command::Call { call, step, item, request } => self.call(call, step, item, request),
+            Command::Sampled { step, item, open, measured, open_ms, hold_ms } => {
+                let measured = &measured;
+                self.watcher.sample(&Sample { step: &step, item: item.as_deref(), open, measured, open_ms, hold_ms });
+            }
+            Command::Report => {
+                let text = for_finally(self.machine.state(), &self.shared.runbook);
+                let text = self.shared.log.redactor.text(&text).into_owned();
+                self.pending.push_back(Observation::Report { text });
+            }
+            Command::WakeAt { at } => self.wake = Some(at),
+            Command::Refused { message } => {
+                self.watcher.refused(&message);
+                self.refusals.push(message);
+            }
+            Command::Held { reasons } => return Ok(Some(Ending::Held { reasons })),
+            Command::Ended { verdict, finally_failed } => {
+                return Ok(Some(Ending::Ended { verdict, finally_failed }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn commit(&mut self) -> Result<(), RunError> {
+        let events = std::mem::take(&mut self.buffer);
+        Ok(self.writer.append(events).await?)
+    }
+
+    /// Starts a call in a task of its own. It ends with exactly one message, cancelled or not.
+    fn call(&mut self, call: CallId, step: Arc<str>, item: Option<Arc<str>>, request: CallRequest) {
+        let (cancel, cancelled) = oneshot::channel();
+        self.calls.insert(call, cancel);
+        let shared = Arc::clone(&self.shared);
+        let asked = self.asked.0.clone();
+        let done = self.done.0.clone();
+        tokio::spawn(async move {
+            let services = Arc::new(CallServices {
+                call,
+                step: Arc::clone(&step),
+                item: item.clone(),
+                attempt: request.attempt,
+                log: Arc::clone(&shared.log),
+                driver: Some(asked),
+                artifacts: Some(Arc::clone(&shared.artifacts)),
+            });
+            let work = async {
+                shared.look_at_connections(&request.plugin, &services).await;
+                let caller = Caller { run: &shared.run, step: &step, item: item.as_deref() };
+                let redactor = &shared.log.redactor;
+                shared.session.call(caller, &request, services.clone(), Some(&shared.audit), redactor).await
+            };
+            let report = tokio::select! {
+                biased;
+                report = work => report,
+                Ok(()) = cancelled => cut_off(&request),
+            };
+            // Nobody listens any more only when the driver ended on an error.
+            let _gone = done.send((call, report)).await;
+        });
+    }
+}
+
+impl Shared {
+    /// Tells the machine where the plugin's connections lead, before their first use in this process.
+    async fn look_at_connections(&self, plugin: &str, services: &CallServices) {
+        let Some(bindings) = self.session.bindings(plugin) else { return };
+        for (_, bound) in bindings.iter() {
+            let is_new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(bound.name.clone());
+            if !is_new {
+                continue;
+            }
+            let identity = match &bound.connection {
+                Connection::Http { origin, .. } => Some(origin.clone().into()),
+                // A server that can't be reached now shows itself in the call.
+                connection @ Connection::Postgres { .. } => {
+                    windlass_sandbox::postgres_identity(connection).await.ok()
+                }
+                Connection::Folder { .. } | Connection::Program { .. } => None,
+            };
+            if let Some(identity) = identity {
+                let name = bound.name.clone();
+                // An unanswered request means that the driver is gone, and this call with it.
+                let _gone = services.ask(Request::Connection { name, identity }).await;
+            }
+        }
+    }
+}
+
+/// The report of a call that was cut off. What it may have sent is lost with it, so a write is taken as sent.
+fn cut_off(request: &CallRequest) -> CallReport {
+    let sent = matches!(request.phase, CallKind::Apply { write: true, .. });
+    CallReport { result: Err(CallFailure::Cancelled), sent, reads: Reads::default(), elapsed_ms: 0 }
+}
+
+/// The event as the journal takes it.
+pub(crate) fn stored(event: &Event, at: Millis) -> Result<NewEvent, RunError> {
+    let payload = serde_json::to_vec(event).map_err(|source| RunError::Event { seq: 0, source })?;
+    let binding = event.binding().map(|binding| Binding {
+        step: binding.step.to_owned(),
+        item: binding.item.map(str::to_owned),
+        attempt: Some(binding.attempt),
+        plugin_digest: Some(binding.plugin_digest.to_owned()),
+        action: Some(binding.action.to_owned()),
+    });
+    Ok(NewEvent { kind: event.kind().to_owned(), time_ms: at, binding, payload })
+}

@@ -1,0 +1,63 @@
+//! Why a run could not be started or could not go on. That a step failed is no error: it is how the run ended.
+
+use windlass_runbook::Diagnostics;
+
+use crate::connect::ConnectError;
+
+/// What can go wrong around a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file can't be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The runbook, its environment or its inputs are wrong.
+    #[error("the runbook has mistakes")]
+    Check(Diagnostics),
+    /// A plugin can't be loaded.
+    #[error("plugin `{plugin}`: {message}")]
+    Plugin {
+        /// Its name in the runbook.
+        plugin: String,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A connection can't be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The store or its key failed.
+    #[error(transparent)]
+    Store(#[from] windlass_journal::Error),
+    /// The host itself failed.
+    #[error(transparent)]
+    Host(#[from] windlass_sandbox::HostFault),
+    /// An event of the journal can't be understood.
+    #[error("event {seq} of the run can't be read")]
+    Event {
+        /// Its number.
+        seq: u64,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// The run has no first event that says what it is.
+    #[error("the run's first event is missing")]
+    NoBeginning,
+    /// The run is over.
+    #[error("the run has ended: {verdict}")]
+    Ended {
+        /// How.
+        verdict: windlass_engine::Verdict,
+    },
+    /// The machine refused what a person asked for.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        message: String,
+    },
+}

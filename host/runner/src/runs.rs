@@ -1,0 +1,267 @@
+//! Starting a run, going on with one, and reading one back.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use windlass_engine::{Answer, Event, FORMAT, Machine, Millis, Observation, PinnedPlugin, RunCreated, State};
+use windlass_journal::artifacts::artifacts;
+use windlass_journal::logs::RunLog;
+use windlass_journal::{NewRun, RunId, RunWriter, Store, StoredEvent};
+use windlass_runbook::model::Runbook;
+use windlass_sandbox::Sandbox;
+
+use crate::audit_log::AuditSink;
+use crate::catalog::Plugins;
+use crate::clock::Clock;
+use crate::connect::Connections;
+use crate::driver::{Driver, Ending, Shared, stored};
+use crate::error::RunError;
+use crate::project::{Project, Settings};
+use crate::services::LogSink;
+use crate::session::Session;
+use crate::watch::Watcher;
+
+/// What every run of this process shares.
+pub struct Host<'a> {
+    /// Where runs are kept.
+    pub store: &'a Store,
+    /// What runs plugins.
+    pub sandbox: &'a Sandbox,
+    /// Looks into the environment of this process, for secrets.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Who is at the keyboard.
+    pub who: String,
+    /// What sees the run go on.
+    pub watcher: Arc<dyn Watcher>,
+}
+
+/// What a person says of an effect that nobody saw the end of.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The step's path.
+    pub step: String,
+    /// The item's key.
+    pub item: Option<String>,
+    /// Whether it happened.
+    pub answer: Answer,
+    /// Why that is known.
+    pub reason: String,
+}
+
+/// A run as its journal has it.
+pub struct Recorded {
+    /// Its id.
+    pub id: RunId,
+    /// Every event with its time.
+    pub events: Vec<(Millis, Event)>,
+    /// What they come to.
+    pub state: State,
+}
+
+impl Recorded {
+    /// Reads a run back.
+    ///
+    /// # Errors
+    /// The store's, and [`RunError::Event`] for an event that can't be understood.
+    pub async fn read(store: &Store, id: RunId) -> Result<Self, RunError> {
+        let events = store.read_run(&id).await?.iter().map(event_of).collect::<Result<Vec<_>, _>>()?;
+        let state = State::replay(events.iter().map(|(at, event)| (event, *at)));
+        Ok(Self { id, events, state })
+    }
+
+    /// What the run pins.
+    ///
+    /// # Errors
+    /// [`RunError::NoBeginning`].
+    pub fn created(&self) -> Result<&RunCreated, RunError> {
+        self.state.created().ok_or(RunError::NoBeginning)
+    }
+}
+
+fn event_of(stored: &StoredEvent) -> Result<(Millis, Event), RunError> {
+    let event = serde_json::from_slice(&stored.payload)
+        .map_err(|source| RunError::Event { seq: stored.seq, source })?;
+    Ok((stored.time_ms, event))
+}
+
+/// Starts a run and drives it until it is held or over. `started` is told the id as soon as the run exists.
+///
+/// # Errors
+/// Everything that keeps a run from starting, found before it is created; then the store's.
+pub async fn start(
+    host: &Host<'_>,
+    project: &Project,
+    plugins: &Plugins,
+    inputs: Map<String, Value>,
+    started: impl FnOnce(&RunId),
+    interrupts: mpsc::Receiver<String>,
+) -> Result<Ending, RunError> {
+    let runbook = Arc::clone(&project.runbook);
+    let connections = Connections::resolve(&runbook, Path::new(""), host.variable)?;
+    let session = prepare(host, &runbook, plugins, &connections, &inputs).await?;
+    let clock = Clock::starting(0);
+    let id = RunId::random()?;
+    let created = created(host, project, &session, &id, inputs);
+    let event = Event::RunCreated(Box::new(created));
+    let at = clock.now();
+    let mut state = State::default();
+    state.fold(&event, at);
+    let new = NewRun {
+        id: id.clone(),
+        name: runbook.name.clone(),
+        status: "running".to_owned(),
+        started_ms: at,
+        components: session
+            .plugins()
+            .map(|(_, plugin)| (plugin.digest.to_string(), Arc::clone(&plugin.bytes)))
+            .collect(),
+    };
+    let writer = host.store.create_run(new, vec![stored(&event, at)?]).await?;
+    started(&id);
+    host.watcher.event(at, &event, &state);
+    let machine = Machine::new(Arc::clone(&runbook), state);
+    drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, Vec::new(), interrupts).await
+}
+
+/// Takes a run over and goes on with it, as it was pinned. `said` answers a question of the run first.
+///
+/// # Errors
+/// [`RunError::Ended`] where there is nothing to go on with, the store's (busy among them), and what keeps the pinned
+/// runbook from being prepared here.
+pub async fn resume(
+    host: &Host<'_>,
+    id: &RunId,
+    said: Option<Said>,
+    interrupts: mpsc::Receiver<String>,
+) -> Result<Ending, RunError> {
+    let before = Recorded::read(host.store, id.clone()).await?;
+    if let Some(ended) = before.state.ended() {
+        return Err(RunError::Ended { verdict: ended.verdict });
+    }
+    let pinned = before.created()?;
+    let plugins = pinned_plugins(host.store, pinned).await?;
+    let environment = pinned.environment.as_ref().map(Project::unpinned);
+    let project = Project::check(Project::unpinned(&pinned.runbook), environment, &plugins)?;
+    let runbook = Arc::clone(&project.runbook);
+    let connections = Connections::resolve(&runbook, Path::new(""), host.variable)?;
+    let session = prepare(host, &runbook, &plugins, &connections, &pinned.inputs).await?;
+
+    let writer = host.store.take_over(id).await?;
+    // Another process may have gone on with it until the lock was ours.
+    let run = Recorded::read(host.store, id.clone()).await?;
+    let clock = Clock::starting(run.state.last_at());
+    let who = || host.who.clone();
+    let mut first = Vec::new();
+    if let Some(said) = said {
+        first.push(Observation::Answer {
+            step: said.step,
+            item: said.item,
+            answer: said.answer,
+            who: who(),
+            reason: said.reason,
+        });
+    }
+    first.push(Observation::ResumeRequested { who: who() });
+    let machine = Machine::new(Arc::clone(&runbook), run.state);
+    drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, first, interrupts).await
+}
+
+async fn prepare(
+    host: &Host<'_>,
+    runbook: &Runbook,
+    plugins: &Plugins,
+    connections: &Connections,
+    inputs: &Map<String, Value>,
+) -> Result<Session, RunError> {
+    let settings = Settings { inputs, vars: &runbook.vars };
+    Session::prepare(runbook, plugins, connections, host.sandbox, &settings).await
+}
+
+fn created(
+    host: &Host<'_>,
+    project: &Project,
+    session: &Session,
+    id: &RunId,
+    inputs: Map<String, Value>,
+) -> RunCreated {
+    let runbook = &project.runbook;
+    let plugins = session.plugins().map(|(name, plugin)| {
+        let connections = runbook.plugins.get(name).map(|plugin| plugin.connections.clone()).unwrap_or_default();
+        let pinned = PinnedPlugin {
+            source: plugin.source.clone(),
+            digest: plugin.digest.to_string(),
+            config: plugin.config.clone(),
+            allow: plugin.allow.clone(),
+            connections,
+        };
+        (name.to_owned(), pinned)
+    });
+    RunCreated {
+        format: FORMAT,
+        run: id.to_string(),
+        name: runbook.name.clone(),
+        title: runbook.title.clone(),
+        runbook: Project::pinned(&project.source),
+        environment: project.environment.as_ref().map(Project::pinned),
+        inputs,
+        vars: runbook.vars.clone(),
+        plugins: plugins.collect(),
+        lock: None,
+        policy: None,
+        started_by: host.who.clone(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The components that the run has pinned, by the source that its runbook names.
+///
+/// # Errors
+/// The store's.
+pub async fn pinned_plugins(store: &Store, pinned: &RunCreated) -> Result<Plugins, RunError> {
+    let mut components = IndexMap::new();
+    for plugin in pinned.plugins.values() {
+        let bytes = store.component(&plugin.digest).await?;
+        components.insert(plugin.source.clone(), Arc::from(bytes));
+    }
+    Ok(Plugins::pinned(components))
+}
+
+#[expect(clippy::too_many_arguments, reason = "both callers have made each of these themselves")]
+async fn drive(
+    host: &Host<'_>,
+    runbook: Arc<Runbook>,
+    machine: Machine,
+    writer: RunWriter,
+    session: Session,
+    connections: Connections,
+    clock: Clock,
+    then: Vec<Observation>,
+    interrupts: mpsc::Receiver<String>,
+) -> Result<Ending, RunError> {
+    let id = writer.run_id().clone();
+    let state_dir = host.store.state_dir();
+    let log = LogSink {
+        file: Some(Mutex::new(RunLog::new(state_dir, &id))),
+        redactor: Arc::new(connections.into_redactor()),
+        watcher: Arc::clone(&host.watcher),
+        clock,
+    };
+    let shared = Shared {
+        run: id.to_string(),
+        runbook,
+        session,
+        log: Arc::new(log),
+        artifacts: Arc::new(artifacts(state_dir)),
+        audit: AuditSink::new(state_dir, id.as_str(), clock),
+        clock,
+        seen: Mutex::new(HashSet::new()),
+    };
+    let mut first = vec![Observation::Started { epoch: writer.epoch(), who: host.who.clone() }];
+    first.extend(then);
+    Driver::new(machine, writer, Arc::new(shared), Arc::clone(&host.watcher), first).drive(interrupts).await
+}
