@@ -84,10 +84,14 @@ pub(crate) enum AddressRefusal {
 impl std::fmt::Display for AddressRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotPublic { address, what } => write!(
-                f,
-                "`{address}` is {what} address and no connection of the plugin to this origin has it in its `addresses`"
-            ),
+            Self::NotPublic { address, what } => {
+                let bits = if address.is_ipv4() { 32 } else { 128 };
+                write!(
+                    f,
+                    "`{address}` is {what} address, which only a connection to this origin with \
+                     `addresses = [\"{address}/{bits}\"]` opens"
+                )
+            }
             Self::Never { address, what } => write!(f, "`{address}` is {what} and is never connected to"),
         }
     }
@@ -268,8 +272,8 @@ mod tests {
             ("64:ff9b:1::a00:1", "64:ff9b:1::/48"),
             ("1::1", "1::1"),
         ] {
-            assert!(said(address, &[]).contains("`addresses`"), "{address}");
-            assert!(said(address, &["11.0.0.0/8", "fd00:1::/32"]).contains("`addresses`"), "{address}");
+            assert!(said(address, &[]).contains("addresses = ["), "{address}");
+            assert!(said(address, &["11.0.0.0/8", "fd00:1::/32"]).contains("addresses = ["), "{address}");
             assert_eq!(said(address, &[network]), address);
         }
     }

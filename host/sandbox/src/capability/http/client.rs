@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::Error;
 
-use super::address::{AddressRefusal, Network, Resolver, SystemResolver, admit};
+use super::address::{Network, Resolver, SystemResolver, admit};
 use super::target::Target;
 use super::tls::Trust;
 use crate::grant::{Host, Scheme};
@@ -71,8 +71,13 @@ struct Inner {
 
 /// Why there is no connection.
 pub(super) enum ConnectError {
-    /// Every address the name has is one that may not be connected to.
-    Refused(AddressRefusal),
+    /// The operator's rules stand against it.
+    Denied {
+        /// For the operator.
+        reason: String,
+        /// For the guest.
+        error: Error,
+    },
     /// It did not work.
     Failed(Error),
 }
@@ -115,7 +120,7 @@ impl HttpClient {
         }
         match route.target.scheme {
             Scheme::Http => Ok(self.http1(stream, until).await?),
-            Scheme::Https => Ok(self.secure(stream, route, until).await?),
+            Scheme::Https => self.secure(stream, route, until).await,
         }
     }
 
@@ -134,12 +139,14 @@ impl HttpClient {
         for address in candidates {
             match admit(address, &route.networks) {
                 Ok(address) => admitted.push(address),
-                Err(refused) => refusal = Some(refused),
+                Err(refused) => _ = refusal.get_or_insert(refused),
             }
         }
         match (admitted.is_empty(), refusal) {
             (false, _) => Ok(admitted),
-            (true, Some(refusal)) => Err(ConnectError::Refused(refusal)),
+            (true, Some(refusal)) => {
+                Err(ConnectError::Denied { reason: refusal.to_string(), error: Error::DestinationIpProhibited })
+            }
             (true, None) => {
                 Err(Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None }
                     .into())
@@ -147,15 +154,12 @@ impl HttpClient {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, route: &Route, until: Instant) -> Result<Line, Error> {
+    async fn secure(&self, stream: TcpStream, route: &Route, until: Instant) -> Result<Line, ConnectError> {
         let (inner, files) = (Arc::clone(&self.0), route.ca.clone());
         let config = tokio::task::spawn_blocking(move || inner.trust.config(&files))
             .await
             .map_err(|_| Error::ConfigurationError)?
-            .map_err(|reason| {
-                tracing::error!(%reason, "no TLS");
-                Error::ConfigurationError
-            })?;
+            .map_err(|reason| ConnectError::Denied { reason, error: Error::ConfigurationError })?;
         let name = match &route.target.host {
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Error::TlsProtocolError)?,
             Host::Address(address) => ServerName::from(*address),
@@ -165,9 +169,9 @@ impl HttpClient {
             .map_err(|_| Error::ConnectionTimeout)?
             .map_err(|error| tls_error(&error))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, until).await
+            Ok(self.http2(stream, until).await?)
         } else {
-            self.http1(stream, until).await
+            Ok(self.http1(stream, until).await?)
         }
     }
 
@@ -176,7 +180,7 @@ impl HttpClient {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let handshake =
-            http1::Builder::new().max_buf_size(self.0.limits.headers).handshake(TokioIo::new(stream));
+            http1::Builder::new().max_header_size(self.0.limits.headers).handshake(TokioIo::new(stream));
         let (sender, connection) =
             timeout_at(until, handshake).await.map_err(|_| Error::ConnectionTimeout)??;
         let driver = spawn(async move {

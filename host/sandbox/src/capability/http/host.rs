@@ -146,10 +146,10 @@ impl Sending {
         let connect = limits.connect.min(self.options.connect_timeout.unwrap_or(limits.connect));
         let line = match self.client.connect(&self.route, until.min(Instant::now() + connect)).await {
             Ok(line) => line,
-            Err(ConnectError::Refused(refusal)) => {
-                self.exchange.deny(&refusal.to_string());
+            Err(ConnectError::Denied { reason, error }) => {
+                self.exchange.deny(&reason);
                 drain(body).await;
-                return Err(Error::DestinationIpProhibited);
+                return Err(error);
             }
             Err(ConnectError::Failed(error)) => {
                 self.exchange.failed();
