@@ -147,5 +147,9 @@ fn is_there(program: &str) -> bool {
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let problem = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed:\n{problem}{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{problem}{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }

@@ -3,18 +3,23 @@
 //! Owns how a test gets a server, a workspace and a `windlass` command. Knows nothing of the host's crates: the
 //! suites under `tests/` use the command as an operator does. Whatever a rig starts ends when its guard drops.
 
+pub mod api;
 pub mod demo_service;
 pub mod guests;
+pub mod hostile;
 pub mod postgres;
 mod programs;
 pub mod service;
+pub mod staging;
 pub mod windlass;
 pub mod workspace;
 
+pub use api::Api;
 pub use demo_service::Service;
 pub use postgres::Postgres;
 pub use programs::{build, built_program, checkout, target_folder, windlass_program};
-pub use windlass::{Finished, Running, Windlass};
+pub use staging::Staging;
+pub use windlass::{Finished, Record, Running, Windlass};
 pub use workspace::Workspace;
 
 /// 128 random bits in hex: a password that no other test has.

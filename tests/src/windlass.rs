@@ -1,7 +1,12 @@
 //! The `windlass` command as a person uses it, in a home of its own.
 //!
 //! Invariant: the command sees nothing of the environment of the tests but what a test gives it.
-#![allow(clippy::expect_used, clippy::panic, reason = "a rig that fails fails its test")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a rig that fails fails its test"
+)]
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -91,15 +96,71 @@ impl Windlass {
         Running { child, output, name }
     }
 
-    /// All runs of the store, newest first, as `list --output json` has them.
-    pub fn list(&self) -> Value {
-        self.run(["list", "--output", "json"]).expect(0).json()
+    /// The ids of the runs of the store, as `list --output json` has them.
+    #[must_use]
+    pub fn runs(&self) -> Vec<String> {
+        let listed = self.run(["list", "--output", "json"]).expect(0).json();
+        let runs = listed["runs"].as_array().unwrap_or_else(|| panic!("no runs in {listed}"));
+        runs.iter()
+            .map(|run| run["run"].as_str().unwrap_or_else(|| panic!("no id in {run}")).to_owned())
+            .collect()
+    }
+
+    /// The only run of the store.
+    #[must_use]
+    pub fn only_run(&self) -> String {
+        let runs = self.runs();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.into_iter().next().unwrap_or_default()
+    }
+
+    /// The record of a run, as `show --output json` has it.
+    #[must_use]
+    pub fn show(&self, run: &str) -> Record {
+        Record(self.run(["show", run, "--output", "json"]).expect(0).json())
     }
 }
 
 impl Default for Windlass {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The record of a run.
+#[derive(Debug)]
+pub struct Record(pub Value);
+
+impl Record {
+    /// What became of the run.
+    #[must_use]
+    pub fn status(&self) -> &str {
+        self.0["status"].as_str().unwrap_or_default()
+    }
+
+    /// The line of a step, by its path.
+    #[track_caller]
+    #[must_use]
+    pub fn step(&self, path: &str) -> &Value {
+        let steps = self.0["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+        steps
+            .iter()
+            .find(|step| step["step"] == path)
+            .unwrap_or_else(|| panic!("no step `{path}` in {:#}", self.0))
+    }
+
+    /// What became of a step, in one word.
+    #[track_caller]
+    #[must_use]
+    pub fn result(&self, path: &str) -> &str {
+        self.step(path)["result"].as_str().unwrap_or_default()
+    }
+
+    /// What else its line says.
+    #[track_caller]
+    #[must_use]
+    pub fn detail(&self, path: &str) -> &str {
+        self.step(path)["detail"].as_str().unwrap_or_default()
     }
 }
 
