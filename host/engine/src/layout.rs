@@ -77,21 +77,10 @@ impl Layout {
         }
     }
 
-    pub(crate) fn runbook(&self) -> &Runbook {
-        &self.runbook
-    }
-
     pub(crate) fn step(&self, index: usize) -> Option<&Step> {
         match index.checked_sub(self.main) {
             None => self.runbook.steps.get(index),
             Some(finally) => self.runbook.finally.get(finally),
-        }
-    }
-
-    pub(crate) fn invocation(&self, index: usize) -> Option<&Invocation> {
-        match &self.step(index)?.body {
-            StepBody::Call(invocation) => Some(invocation),
-            StepBody::Wait { .. } => None,
         }
     }
 
@@ -119,11 +108,6 @@ impl Layout {
 
     pub(crate) const fn is_finally(&self, step: usize) -> bool {
         step >= self.main
-    }
-
-    /// Whether a node is a step, not a barrier.
-    pub(crate) fn is_step(&self, node: Node) -> bool {
-        node < self.paths.len()
     }
 
     /// How many edges each node waits for, to count down from.

@@ -9,6 +9,7 @@ mod failure;
 mod identity;
 mod layout;
 mod machine;
+pub mod plan;
 mod scope;
 mod size;
 mod state;

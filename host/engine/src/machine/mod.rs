@@ -12,6 +12,8 @@ mod people;
 mod reading;
 mod writing;
 
+pub(crate) use items::items_of;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -140,6 +140,12 @@ impl Machine {
         let step = self.layout.path(unit.step);
         let item = self.item_key(unit);
         let asked = self.work(unit).is_some_and(|work| work.phase == Phase::Asking);
+        let answer = match answer {
+            Answer::Applied { output } => {
+                Answer::Applied { output: output.filter(|output| !output.is_null()) }
+            }
+            Answer::NotApplied => Answer::NotApplied,
+        };
         self.record(Event::OperatorAnswered {
             step: Arc::clone(&step),
             item,
@@ -210,6 +216,7 @@ impl Machine {
             }
             self.release(Hold::Failure, who);
         }
+        self.commit();
     }
 
     pub(super) fn interrupt(&mut self, who: &str) {

@@ -1,0 +1,718 @@
+//! `windlass plan`: what a run would do now, found out without doing any of it.
+//!
+//! Drives the same calls as the machine, all of them in read mode and with no attempts before, and journals nothing.
+//! What a step would give is used by the steps after it as far as it is known: a step that would change something is
+//! taken to succeed, and whatever needs its output is *deferred*. Invariant: no call made here may write.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use windlass_runbook::coerce::coerce_record;
+use windlass_runbook::expression::ExpressionError;
+use windlass_runbook::model::{Invocation, Runbook, Step, StepBody};
+use windlass_runbook::outcome::{Plan, Status};
+use windlass_runbook::units::duration_of;
+
+use crate::command::{CallId, CallKind, CallReport, CallRequest, Returned};
+use crate::event::{Event, Item, RunCreated};
+use crate::failure::{CallFailure, CallPhase, Measured, StepFailure};
+use crate::identity::{Direction, EffectId, Millis};
+use crate::layout::{Layout, uses_report};
+use crate::machine::{PLAN_MS, READ_MS, items_of};
+use crate::scope::{RunScope, measured};
+use crate::size::{CAP, json_bytes};
+use crate::state::State;
+use crate::words::{Effect, SkipReason, StepStatus, exit_code};
+
+/// What the planner wants done or has found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlanCommand {
+    /// Make this call and tell its end with [`Planner::called`].
+    Call {
+        /// What its end is told by.
+        call: CallId,
+        /// The step's path.
+        step: Arc<str>,
+        /// The item's key.
+        item: Option<Arc<str>>,
+        /// What to call; never in write mode.
+        request: CallRequest,
+    },
+    /// A step or an item has been planned.
+    Row(Box<PlanRow>),
+    /// All have.
+    Done(PlanSummary),
+}
+
+/// What a run would do with a step or an item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRow {
+    /// The step's place in the runbook, finally steps last.
+    pub position: usize,
+    /// The step's path.
+    pub step: Arc<str>,
+    /// The item's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Arc<str>>,
+    /// What it calls, as `plugin.action`; absent for `wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What came of planning it.
+    #[serde(flatten)]
+    pub outcome: PlanOutcome,
+}
+
+/// What came of planning a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum PlanOutcome {
+    /// It would change something.
+    Changes {
+        /// What.
+        plan: Plan,
+    },
+    /// It is on its way already, by someone else.
+    InProgress {
+        /// What the plan says.
+        plan: Plan,
+    },
+    /// It is in place.
+    Unchanged {
+        /// What the step would return.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<Value>>,
+    },
+    /// It only reads, and was read.
+    Read {
+        /// What it returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<Value>>,
+        /// Its expectations, all met.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        expectations: Vec<Expectation>,
+    },
+    /// A gate, sampled once.
+    Gate {
+        /// The source of `until`.
+        until: String,
+        /// Whether it is true now.
+        open: bool,
+        /// What it looked at.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        measured: Vec<Measured>,
+        /// How the sample failed, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<CallFailure>,
+        /// Milliseconds between samples.
+        every_ms: u64,
+        /// For how long it must stay true, milliseconds.
+        hold_ms: u64,
+    },
+    /// It lets time pass.
+    Wait {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// A `for_each`; its items have rows of their own.
+    ForEach {
+        /// How many items there are.
+        items: u64,
+    },
+    /// It would be skipped.
+    Skipped {
+        /// Why.
+        reason: SkipReason,
+        /// Because of what.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
+    },
+    /// It can't be planned before something else was done.
+    Deferred {
+        /// Why.
+        reason: String,
+    },
+    /// It would fail.
+    Failed {
+        /// Why.
+        failure: StepFailure,
+    },
+}
+
+/// An expectation and what it looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Its source.
+    pub expression: String,
+    /// What it looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measured>,
+}
+
+/// How many rows came out how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Would change something, or are on their way.
+    pub changes: u64,
+    /// Are in place.
+    pub unchanged: u64,
+    /// Were read, gates included.
+    pub read: u64,
+    /// Can't be planned yet.
+    pub deferred: u64,
+    /// Would be skipped.
+    pub skipped: u64,
+    /// Would fail.
+    pub failed: u64,
+}
+
+impl PlanSummary {
+    /// The exit code of `windlass plan`: 1 if something would fail, 10 if something would change or can't be known
+    /// yet, else 0.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.failed > 0 {
+            exit_code::FAILED
+        } else if self.changes > 0 || self.deferred > 0 {
+            exit_code::PLAN_CHANGES
+        } else {
+            exit_code::SUCCEEDED
+        }
+    }
+
+    const fn count(&mut self, outcome: &PlanOutcome) {
+        match outcome {
+            PlanOutcome::Changes { .. } | PlanOutcome::InProgress { .. } => self.changes += 1,
+            PlanOutcome::Unchanged { .. } => self.unchanged += 1,
+            PlanOutcome::Read { .. } | PlanOutcome::Gate { .. } => self.read += 1,
+            PlanOutcome::Wait { .. } | PlanOutcome::ForEach { .. } => (),
+            PlanOutcome::Skipped { .. } => self.skipped += 1,
+            PlanOutcome::Deferred { .. } => self.deferred += 1,
+            PlanOutcome::Failed { .. } => self.failed += 1,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    step: usize,
+    item: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Calling {
+    place: Place,
+    input: Arc<Value>,
+    plan: Option<Arc<Plan>>,
+}
+
+/// The items of a `for_each` that is being planned.
+#[derive(Debug)]
+struct Fan {
+    items: Vec<Item>,
+    outputs: Vec<Option<Arc<Value>>>,
+    next: usize,
+    open: usize,
+    moved: bool,
+    failed: usize,
+}
+
+/// The driver of `windlass plan`.
+#[derive(Debug)]
+pub struct Planner {
+    layout: Arc<Layout>,
+    /// What the steps so far are taken to have come to; folded from events that are written nowhere.
+    state: State,
+    now: Millis,
+    waits_for: Vec<usize>,
+    /// By node: whether something before it would change, is deferred, or fails.
+    moved: Vec<bool>,
+    anything_moved: bool,
+    ready: VecDeque<usize>,
+    calls: HashMap<CallId, Calling>,
+    last_call: u64,
+    fans: HashMap<usize, Fan>,
+    left: usize,
+    finally_begun: bool,
+    summary: PlanSummary,
+    commands: Vec<PlanCommand>,
+}
+
+impl Planner {
+    /// `created` is what a run would pin; its id is empty.
+    #[must_use]
+    pub fn new(runbook: Arc<Runbook>, created: RunCreated) -> Self {
+        let layout = Arc::new(Layout::new(runbook));
+        let mut state = State::default();
+        state.fold(&Event::RunCreated(Box::new(created)), 0);
+        let waits_for = layout.waits_for();
+        Self {
+            moved: vec![false; waits_for.len()],
+            waits_for,
+            left: layout.main_steps(),
+            layout,
+            state,
+            now: 0,
+            anything_moved: false,
+            ready: VecDeque::new(),
+            calls: HashMap::new(),
+            last_call: 0,
+            fans: HashMap::new(),
+            finally_begun: false,
+            summary: PlanSummary::default(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// The first commands. `now` is what `run.now` and `run.started` are.
+    pub fn begin(&mut self, now: Millis) -> Vec<PlanCommand> {
+        self.now = now;
+        self.ready = self.layout.roots().collect();
+        self.go_on()
+    }
+
+    /// A call ended.
+    pub fn called(&mut self, call: CallId, report: CallReport, now: Millis) -> Vec<PlanCommand> {
+        self.now = self.now.max(now);
+        if let Some(calling) = self.calls.remove(&call) {
+            self.ended(calling, report);
+        }
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Vec<PlanCommand> {
+        loop {
+            while let Some(node) = self.ready.pop_front() {
+                self.begin_step(node);
+            }
+            if self.left > 0 || !self.calls.is_empty() {
+                break;
+            }
+            if std::mem::replace(&mut self.finally_begun, true) {
+                self.commands.push(PlanCommand::Done(self.summary));
+                break;
+            }
+            let finally = self.layout.finally();
+            self.left = finally.len();
+            for step in finally {
+                if let Some(moved) = self.moved.get_mut(step) {
+                    *moved = self.anything_moved;
+                }
+                self.ready.push_back(step);
+            }
+        }
+        std::mem::take(&mut self.commands)
+    }
+
+    fn begin_step(&mut self, node: usize) {
+        let layout = Arc::clone(&self.layout);
+        let Some(step) = layout.step(node) else {
+            return self.open(node);
+        };
+        let place = Place { step: node, item: None };
+        if self.layout.is_finally(node) && uses_report(step) {
+            let reason = "the report is written when the run ends".to_owned();
+            return self.settle(place, PlanOutcome::Deferred { reason });
+        }
+        if let Some(when) = &step.when {
+            match when.evaluate_bool(&self.scope(None, None)) {
+                Ok(true) => (),
+                Ok(false) => {
+                    let because = Some(when.source().to_owned());
+                    return self.settle(place, PlanOutcome::Skipped { reason: SkipReason::When, because });
+                }
+                Err(error) => return self.unresolved(place, "when", &error),
+            }
+        }
+        match &step.for_each {
+            None => self.begin_body(place, step, None),
+            Some(fan_out) => {
+                let value = match fan_out.items.resolve(&self.scope(None, None)) {
+                    Ok(value) => value,
+                    Err(error) => return self.unresolved(place, "for_each", &error),
+                };
+                let made = items_of(fan_out, value, |item| match &fan_out.key {
+                    Some(key) => key.evaluate(&self.scope(Some(item), None)),
+                    None => Ok(Value::Null),
+                });
+                match made {
+                    Ok(items) => self.begin_items(place, items),
+                    Err(failure) => self.failed(place, failure),
+                }
+            }
+        }
+    }
+
+    fn begin_items(&mut self, place: Place, items: Vec<Item>) {
+        let count = items.len();
+        self.row(place, PlanOutcome::ForEach { items: count as u64 });
+        let fan = Fan { outputs: vec![None; count], items, next: 0, open: 0, moved: false, failed: 0 };
+        self.fans.insert(place.step, fan);
+        self.feed(place.step);
+    }
+
+    /// Begins items while there is room, and settles the step after the last.
+    fn feed(&mut self, step: usize) {
+        let layout = Arc::clone(&self.layout);
+        let Some(settings) = layout.step(step) else { return };
+        let room = settings.for_each.as_ref().map_or(1, |fan_out| fan_out.max_parallel.max(1));
+        loop {
+            let Some(fan) = self.fans.get_mut(&step) else { return };
+            if fan.open >= room || fan.next >= fan.items.len() {
+                break;
+            }
+            let item = fan.next;
+            fan.next += 1;
+            fan.open += 1;
+            let value = fan.items.get(item).map(|item| Arc::clone(&item.value));
+            self.begin_body(Place { step, item: Some(item) }, settings, value.as_deref());
+        }
+        let done = self.fans.get(&step).is_some_and(|fan| fan.open == 0 && fan.next >= fan.items.len());
+        if done && let Some(fan) = self.fans.remove(&step) {
+            self.close_fan(step, fan);
+        }
+    }
+
+    fn close_fan(&mut self, step: usize, fan: Fan) {
+        let path = self.layout.path(step);
+        let whole = !fan.moved && fan.failed == 0;
+        let outputs = fan
+            .items
+            .iter()
+            .zip(&fan.outputs)
+            .map(|(item, output)| (item.key.to_string(), output.as_deref().cloned().unwrap_or_default()));
+        let output = whole.then(|| Arc::new(Value::Object(outputs.collect())));
+        let event = if fan.failed > 0 {
+            let failure = StepFailure::Items {
+                failed: fan.failed as u64,
+                total: fan.items.len() as u64,
+                first: String::new(),
+            };
+            Event::StepFailed { step: path, item: None, effect: Effect::None, failure }
+        } else {
+            Event::StepSucceeded { step: path, item: None, effect: Effect::None, output }
+        };
+        self.state.fold(&event, self.now);
+        self.over(step, fan.moved || fan.failed > 0);
+    }
+
+    fn begin_body(&mut self, place: Place, step: &Step, item: Option<&Value>) {
+        match &step.body {
+            StepBody::Wait { duration } => match duration.resolve(&self.scope(item, None)) {
+                Ok(value) => match duration_of(&value) {
+                    Ok(ms) => self.settle(place, PlanOutcome::Wait { ms }),
+                    Err(message) => self.failed(
+                        place,
+                        StepFailure::Expression { field: "wait".to_owned(), message: message.clone() },
+                    ),
+                },
+                Err(error) => self.unresolved(place, "wait", &error),
+            },
+            StepBody::Call(invocation) => match invocation.input.resolve(&self.scope(item, None)) {
+                Ok(value) => match coerce_record(value, &invocation.input_type) {
+                    Ok(input) => self.call_first(place, step, invocation, Arc::new(input)),
+                    Err(mismatch) => {
+                        self.failed(place, StepFailure::Input { message: mismatch.to_string() });
+                    }
+                },
+                Err(error) => self.unresolved(place, "with", &error),
+            },
+        }
+    }
+
+    fn call_first(&mut self, place: Place, step: &Step, invocation: &Invocation, input: Arc<Value>) {
+        let (kind, cap) = if invocation.kind.has_effect() {
+            (CallKind::Plan { input: Arc::clone(&input), before: Arc::new(Vec::new()) }, PLAN_MS)
+        } else {
+            (CallKind::Read { input: Arc::clone(&input) }, READ_MS)
+        };
+        self.call(step, Calling { place, input, plan: None }, kind, cap);
+    }
+
+    fn call(&mut self, step: &Step, calling: Calling, kind: CallKind, cap_ms: u64) {
+        let Some(name) = self.layout.call(calling.place.step).cloned() else { return };
+        let path = self.layout.path(calling.place.step);
+        let item = self.item_key(calling.place);
+        let effect = EffectId {
+            step: Arc::clone(&path),
+            item: item.clone(),
+            generation: 1,
+            direction: Direction::Do,
+            attempt: 1,
+        };
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        let timeout_ms = match step.timeout_ms {
+            Some(timeout) if step.gate.is_none() => timeout,
+            Some(timeout) => timeout.min(cap_ms),
+            None => cap_ms,
+        };
+        let request = CallRequest {
+            plugin: name.plugin,
+            interface: name.interface,
+            action: name.action,
+            phase: kind,
+            attempt: 1,
+            idempotency_key: effect.idempotency_key("").into(),
+            timeout_ms,
+            require_gone: Vec::new(),
+        };
+        self.calls.insert(call, calling);
+        self.commands.push(PlanCommand::Call { call, step: path, item, request });
+    }
+
+    fn ended(&mut self, calling: Calling, report: CallReport) {
+        let layout = Arc::clone(&self.layout);
+        let place = calling.place;
+        let Some(step) = layout.step(place.step) else { return };
+        self.call_ended(step, calling, report);
+        if place.item.is_some() {
+            self.feed(place.step);
+        }
+    }
+
+    fn call_ended(&mut self, step: &Step, calling: Calling, report: CallReport) {
+        let place = calling.place;
+        match (report.result, calling.plan) {
+            (Ok(Returned::Plan(plan)), None) => self.planned(step, place, calling.input, plan),
+            (Ok(Returned::Output(output)), Some(_)) => self.output(step, place, output, true),
+            (Ok(Returned::Output(output)), None) => match &step.gate {
+                Some(_) => self.sampled(step, place, Ok(output)),
+                None => self.output(step, place, output, false),
+            },
+            (Ok(Returned::Plan(_)), Some(_)) => {
+                let message = "the call returned a plan instead of an output".to_owned();
+                self.call_failed(place, CallPhase::Output, CallFailure::Fault { message });
+            }
+            (Err(failure), _) if step.gate.is_some() && failure.retryable() => {
+                self.sampled(step, place, Err(failure));
+            }
+            (Err(failure), plan) => {
+                let writes = matches!(&step.body, StepBody::Call(invocation) if invocation.kind.has_effect());
+                let phase = match (writes, plan) {
+                    (false, _) => CallPhase::Read,
+                    (true, None) => CallPhase::Plan,
+                    (true, Some(_)) => CallPhase::Output,
+                };
+                self.call_failed(place, phase, failure);
+            }
+        }
+    }
+
+    fn call_failed(&mut self, place: Place, phase: CallPhase, failure: CallFailure) {
+        self.failed(place, StepFailure::Call { phase, failure, tries: 1 });
+    }
+
+    fn planned(&mut self, step: &Step, place: Place, input: Arc<Value>, plan: Plan) {
+        let bytes = json_bytes(&plan);
+        if bytes > CAP {
+            return self.failed(place, StepFailure::PlanTooLarge { bytes, limit: CAP });
+        }
+        match &plan.status {
+            Status::Differs => self.settle(place, PlanOutcome::Changes { plan }),
+            Status::InProgress => self.settle(place, PlanOutcome::InProgress { plan }),
+            Status::Conflict(message) => {
+                let message = message.clone();
+                self.failed(place, StepFailure::Conflict { message });
+            }
+            Status::Unknown(message) => {
+                let message = message.clone();
+                self.failed(place, StepFailure::CannotTell { message });
+            }
+            Status::InPlace => {
+                let plan = Arc::new(plan);
+                let kind =
+                    CallKind::Apply { input: Arc::clone(&input), plan: Arc::clone(&plan), write: false };
+                self.call(step, Calling { place, input, plan: Some(plan) }, kind, READ_MS);
+            }
+        }
+    }
+
+    fn output(&mut self, step: &Step, place: Place, output: Value, in_place: bool) {
+        let bytes = json_bytes(&output);
+        if bytes > CAP {
+            return self.failed(place, StepFailure::OutputTooLarge { bytes, limit: CAP });
+        }
+        let item = self.item_value(place);
+        let mut expectations = Vec::new();
+        for expression in &step.expect {
+            let scope = self.scope(item.as_deref(), Some(&output));
+            let found = measured(expression, &scope);
+            match expression.evaluate_bool(&scope) {
+                Ok(true) => expectations
+                    .push(Expectation { expression: expression.source().to_owned(), measured: found }),
+                Ok(false) => {
+                    let expression = expression.source().to_owned();
+                    return self.failed(place, StepFailure::Expectation { expression, measured: found });
+                }
+                Err(error) => return self.unresolved(place, "expect", &error),
+            }
+        }
+        let output = (!output.is_null()).then(|| Arc::new(output));
+        let outcome = if in_place {
+            PlanOutcome::Unchanged { output }
+        } else {
+            PlanOutcome::Read { output, expectations }
+        };
+        self.settle(place, outcome);
+    }
+
+    fn sampled(&mut self, step: &Step, place: Place, result: Result<Value, CallFailure>) {
+        let Some(gate) = &step.gate else { return };
+        let item = self.item_value(place);
+        let (open, seen, failure) = match &result {
+            Err(failure) => (false, Vec::new(), Some(failure.clone())),
+            Ok(value) => {
+                let scope = self.scope(item.as_deref(), Some(value));
+                match gate.until.evaluate_bool(&scope) {
+                    Ok(open) => (open, measured(&gate.until, &scope), None),
+                    Err(error) => return self.unresolved(place, "until", &error),
+                }
+            }
+        };
+        let outcome = PlanOutcome::Gate {
+            until: gate.until.source().to_owned(),
+            open,
+            measured: seen,
+            failure,
+            every_ms: gate.every_ms,
+            hold_ms: gate.hold_ms,
+        };
+        let output = result.ok().filter(|_| open).map(Arc::new);
+        self.settle_with(place, outcome, output);
+    }
+
+    /// An expression had no value. With a step before it that has yet to run, that may be the reason.
+    fn unresolved(&mut self, place: Place, field: &str, error: &ExpressionError) {
+        let outcome = match error {
+            ExpressionError::NoOutput { step, .. } => {
+                let status = self.state.step(step).map(|state| state.work.status());
+                if status == Some(StepStatus::Skipped) {
+                    PlanOutcome::Skipped { reason: SkipReason::Upstream, because: Some(step.clone()) }
+                } else {
+                    let reason = format!("`{field}` needs the output of `{step}`, which is not known yet");
+                    PlanOutcome::Deferred { reason }
+                }
+            }
+            error => {
+                let failure = StepFailure::Expression { field: field.to_owned(), message: error.to_string() };
+                return self.failed(place, failure);
+            }
+        };
+        self.settle(place, outcome);
+    }
+
+    /// Failed, or deferred where something before it is yet to change.
+    fn failed(&mut self, place: Place, failure: StepFailure) {
+        let outcome = if self.moved.get(place.step).copied().unwrap_or(false) {
+            PlanOutcome::Deferred { reason: format!("not before the steps before it were done: {failure}") }
+        } else {
+            PlanOutcome::Failed { failure }
+        };
+        self.settle(place, outcome);
+    }
+
+    fn settle(&mut self, place: Place, outcome: PlanOutcome) {
+        let output = match &outcome {
+            PlanOutcome::Unchanged { output } | PlanOutcome::Read { output, .. } => output.clone(),
+            _ => None,
+        };
+        self.settle_with(place, outcome, output);
+    }
+
+    fn settle_with(&mut self, place: Place, outcome: PlanOutcome, output: Option<Arc<Value>>) {
+        let moves = matches!(
+            outcome,
+            PlanOutcome::Changes { .. }
+                | PlanOutcome::InProgress { .. }
+                | PlanOutcome::Deferred { .. }
+                | PlanOutcome::Gate { open: false, .. }
+        );
+        let fails = matches!(outcome, PlanOutcome::Failed { .. });
+        if let Some(item) = place.item {
+            self.row(place, outcome);
+            let Some(fan) = self.fans.get_mut(&place.step) else { return };
+            fan.open = fan.open.saturating_sub(1);
+            fan.moved |= moves;
+            fan.failed += usize::from(fails);
+            if let Some(slot) = fan.outputs.get_mut(item) {
+                *slot = output;
+            }
+            // What comes next is up to `feed`: from here it would have to be called once per item, one in the other.
+            return;
+        }
+        let event = self.taken_for(place, &outcome, output);
+        self.state.fold(&event, self.now);
+        self.row(place, outcome);
+        self.over(place.step, moves || fails);
+    }
+
+    /// What the steps after it may take a planned step for.
+    fn taken_for(&self, place: Place, outcome: &PlanOutcome, output: Option<Arc<Value>>) -> Event {
+        let step = self.layout.path(place.step);
+        match outcome {
+            PlanOutcome::Skipped { reason, because } => {
+                Event::StepSkipped { step, reason: *reason, because: because.clone() }
+            }
+            PlanOutcome::Failed { failure } => {
+                Event::StepFailed { step, item: None, effect: Effect::None, failure: failure.clone() }
+            }
+            PlanOutcome::Unchanged { .. } => {
+                Event::StepSucceeded { step, item: None, effect: Effect::Unchanged, output }
+            }
+            PlanOutcome::Changes { .. } => {
+                Event::StepSucceeded { step, item: None, effect: Effect::Applied, output: None }
+            }
+            _ => Event::StepSucceeded { step, item: None, effect: Effect::None, output },
+        }
+    }
+
+    fn row(&mut self, place: Place, outcome: PlanOutcome) {
+        self.summary.count(&outcome);
+        let row = PlanRow {
+            position: place.step,
+            step: self.layout.path(place.step),
+            item: self.item_key(place),
+            action: self.layout.call(place.step).map(|call| format!("{}.{}", call.plugin, call.action)),
+            outcome,
+        };
+        self.commands.push(PlanCommand::Row(Box::new(row)));
+    }
+
+    fn over(&mut self, step: usize, moves: bool) {
+        self.anything_moved |= moves;
+        if moves && let Some(moved) = self.moved.get_mut(step) {
+            *moved = true;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.open(step);
+    }
+
+    fn open(&mut self, node: usize) {
+        let moves = self.moved.get(node).copied().unwrap_or(false);
+        for &dependent in self.layout.dependents(node) {
+            if moves && let Some(moved) = self.moved.get_mut(dependent) {
+                *moved = true;
+            }
+            if let Some(count) = self.waits_for.get_mut(dependent) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.ready.push_back(dependent);
+                }
+            }
+        }
+    }
+
+    fn item_key(&self, place: Place) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.fans.get(&place.step)?.items.get(place.item?)?.key))
+    }
+
+    fn item_value(&self, place: Place) -> Option<Arc<Value>> {
+        Some(Arc::clone(&self.fans.get(&place.step)?.items.get(place.item?)?.value))
+    }
+
+    fn scope<'a>(&'a self, item: Option<&'a Value>, result: Option<&'a Value>) -> RunScope<'a> {
+        RunScope { state: &self.state, item, result, report: None, now: self.now }
+    }
+}
