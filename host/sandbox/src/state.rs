@@ -14,9 +14,9 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use crate::capability::folder::Folders;
 use crate::limits::Meter;
 use crate::text::{cut, plain};
-use crate::wasi::Folders;
 use crate::{
     AuditRecord, Bindings, Bound, Denial, Grants, Launcher, LimitHit, LimitKind, Limits, LogLevel,
     RunServices,

@@ -4,7 +4,6 @@
 //! no environment, no arguments, no sockets, no name lookup; a folder is there only if a grant names its slot, and
 //! writable only in write mode under a line that says so.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +15,10 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
+use crate::capability::folder::Folders;
 use crate::grant::Effect;
 use crate::state::CallContext;
 use crate::{Connection, HostFault, LogLevel, Mode};
-
-/// A granted folder as the guest sees it: its path, and whether it may write there.
-pub(crate) type Folders = HashMap<String, bool>;
 
 /// The context, and the folders in it.
 pub(crate) fn context(call: &Arc<CallContext>, folders: bool) -> Result<(WasiCtx, Folders), HostFault> {
@@ -33,7 +30,7 @@ pub(crate) fn context(call: &Arc<CallContext>, folders: bool) -> Result<(WasiCtx
         .allow_ip_name_lookup(false)
         .stdout(LogStream::new(call, Source::Stdout))
         .stderr(LogStream::new(call, Source::Stderr));
-    let mut shown = Folders::new();
+    let mut shown = Folders::default();
     if folders {
         for (slot, bound) in call.bindings().iter() {
             let Connection::Folder { path } = &bound.connection else { continue };
@@ -45,7 +42,7 @@ pub(crate) fn context(call: &Arc<CallContext>, folders: bool) -> Result<(WasiCtx
                 let cause = error.root_cause();
                 HostFault(format!("the folder `{}` of connection `{}`: {cause}", path.display(), bound.name))
             })?;
-            shown.insert(guest, writable);
+            shown.insert(slot, writable);
         }
     }
     Ok((builder.build(), shown))

@@ -2,8 +2,10 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod connections;
+pub(crate) mod folder;
 pub(crate) mod http;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod step;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,14 +21,16 @@ use crate::{Denial, ServiceError};
 
 /// Links everything the host offers. What is not granted is linked too, and answers that it is denied.
 pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    use crate::bindings::{artifacts, connections, postgres, step};
+    use crate::bindings::{artifacts, connections, postgres, process, step};
 
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    folder::link(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     step::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     connections::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     artifacts::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     postgres::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
+    process::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     Ok(())
 }
 

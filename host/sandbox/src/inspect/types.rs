@@ -39,14 +39,6 @@ impl<'a> Types<'a> {
         self.sized(ty, 0).map(|(ty, _)| ty)
     }
 
-    /// The record that the type is, if it is one.
-    pub(super) fn record(&mut self, ty: &Wit) -> Result<Option<Arc<Record>>, Unsupported> {
-        Ok(match self.read(ty)? {
-            Type::Record(record) => Some(record),
-            _ => None,
-        })
-    }
-
     /// Whether the type is this one of `windlass:plugin/outcome@0.1.x` itself.
     pub(super) fn is_outcome(&self, ty: &Wit, name: &str) -> bool {
         let Wit::Id(id) = ty else { return false };
