@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::state::{CallContext, CallParts};
 use crate::{
-    ArtifactContent, Bindings, Bound, Connection, Grants, KeptArtifact, Launcher, Limits, LogLevel, Mode, ProcessIdentity,
-    RunServices, ServiceError, StepContext,
+    ArtifactContent, Bindings, Bound, Connection, Grants, KeptArtifact, Launcher, Limits, LogLevel, Mode,
+    ProcessIdentity, RunServices, ServiceError, StepContext,
 };
 
 /// A run that remembers.
@@ -34,14 +34,24 @@ impl RunServices for Recorder {
         Box::pin(async { Ok(()) })
     }
 
-    fn keep(&self, _: String, _: String, _: ArtifactContent) -> BoxFuture<'_, Result<KeptArtifact, ServiceError>> {
-        Box::pin(async { Err(ServiceError { code: "none".to_owned(), message: "no artifacts here".to_owned() }) })
+    fn keep(
+        &self,
+        _: String,
+        _: String,
+        _: ArtifactContent,
+    ) -> BoxFuture<'_, Result<KeptArtifact, ServiceError>> {
+        Box::pin(async {
+            Err(ServiceError { code: "none".to_owned(), message: "no artifacts here".to_owned() })
+        })
     }
 
     fn process_started(&self, process: ProcessIdentity) -> BoxFuture<'_, Result<(), ServiceError>> {
         Box::pin(async move {
             if self.store_is_full {
-                return Err(ServiceError { code: "store-failed".to_owned(), message: "the disk is full".to_owned() });
+                return Err(ServiceError {
+                    code: "store-failed".to_owned(),
+                    message: "the disk is full".to_owned(),
+                });
             }
             self.processes.lock().unwrap().push(process);
             Ok(())
@@ -100,7 +110,7 @@ impl Scene {
             bindings: Arc::new(bound.collect::<Bindings>()),
             services: self.services.clone(),
             limits: Limits { deadline: self.deadline, ..Limits::default() },
-            launcher: Arc::new(Launcher { program: PathBuf::from("/nonexistent"), arguments: Vec::new() }),
+            launcher: Arc::new(Launcher { program: launcher(), arguments: Vec::new() }),
         })
     }
 }
@@ -108,4 +118,10 @@ impl Scene {
 /// The connection of a folder.
 pub(crate) fn folder(path: impl Into<PathBuf>) -> Connection {
     Connection::Folder { path: path.into() }
+}
+
+/// What starts programs: the example that a whole `cargo test` builds beside the tests.
+pub(crate) fn launcher() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("examples/sandbox-launcher")
 }
