@@ -94,6 +94,17 @@ impl Diagnostic {
         self
     }
 
+    fn show_instead(&mut self, files: &[(Arc<SourceFile>, Arc<SourceFile>)]) {
+        for label in &mut self.labels {
+            if let Some((_, other)) = files.iter().find(|(shown, _)| Arc::ptr_eq(shown, &label.file)) {
+                label.file = Arc::clone(other);
+            }
+        }
+        for remark in &mut self.elsewhere {
+            remark.show_instead(files);
+        }
+    }
+
     /// The line of the first label, from 1; 0 without one.
     #[must_use]
     pub fn line(&self) -> usize {
@@ -193,9 +204,10 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
-    /// Adds all of another list.
+    /// Adds all of another list, and puts both into the order of the files.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
+        self.sort();
     }
 
     /// Whether there is nothing to say.
@@ -223,12 +235,17 @@ impl Diagnostics {
 
     /// Puts them into the order of the files.
     pub(crate) fn sort(&mut self) {
-        self.0.sort_by(|a, b| {
-            let place = |diagnostic: &Diagnostic| {
-                diagnostic.labels.first().map(|label| (label.file.name.clone(), label.range.start))
-            };
-            place(a).cmp(&place(b))
-        });
+        fn place(diagnostic: &Diagnostic) -> Option<(&str, usize)> {
+            diagnostic.labels.first().map(|label| (label.file.name.as_str(), label.range.start))
+        }
+        self.0.sort_by(|a, b| place(a).cmp(&place(b)));
+    }
+
+    /// Shows another text of each file, of the same length.
+    pub(crate) fn show_instead(&mut self, files: &[(Arc<SourceFile>, Arc<SourceFile>)]) {
+        for diagnostic in &mut self.0 {
+            diagnostic.show_instead(files);
+        }
     }
 }
 

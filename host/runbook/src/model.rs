@@ -362,3 +362,59 @@ pub enum OnUnknown {
     /// Take it as done, without output.
     Accept,
 }
+
+/// A grant line that can't be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the grant `{line}`: `{placeholder}` {reason}")]
+pub struct GrantLineError {
+    /// The line as written.
+    pub line: String,
+    /// Such as `{vars.host}`.
+    pub placeholder: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Plugin {
+    /// The grant lines with `{vars.x}` and `{config.x}` replaced. A value stands for one literal host or segment, so
+    /// that it can never widen a grant.
+    ///
+    /// # Errors
+    /// A value that is absent, or has any letter that means something in a grant.
+    pub fn grants(
+        &self,
+        vars: &Map<String, Value>,
+        config: Option<&Value>,
+    ) -> Result<Vec<String>, GrantLineError> {
+        self.allow.iter().map(|line| fill(line, vars, config)).collect()
+    }
+}
+
+fn fill(line: &str, vars: &Map<String, Value>, config: Option<&Value>) -> Result<String, GrantLineError> {
+    let mut filled = String::with_capacity(line.len());
+    let mut copied = 0;
+    for (range, name) in crate::check::placeholders(line) {
+        let wrong =
+            |reason| GrantLineError { line: line.to_owned(), placeholder: format!("{{{name}}}"), reason };
+        let value = match name.split_once('.') {
+            Some(("vars", var)) => vars.get(var),
+            Some((_, field)) => config.and_then(|config| config.get(field.replace('-', "_"))),
+            None => None,
+        };
+        let text = match value {
+            Some(Value::String(text)) => text.clone(),
+            Some(value @ Value::Number(_)) => value.to_string(),
+            Some(_) => return Err(wrong("is neither a string nor a number")),
+            None => return Err(wrong("is not there")),
+        };
+        let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+        if text.is_empty() || !text.bytes().all(literal) || text.split('.').all(str::is_empty) {
+            return Err(wrong("must be one plain host or segment"));
+        }
+        filled.push_str(line.get(copied..range.start).unwrap_or_default());
+        filled.push_str(&text);
+        copied = range.end;
+    }
+    filled.push_str(line.get(copied..).unwrap_or_default());
+    Ok(filled)
+}

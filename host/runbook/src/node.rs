@@ -81,13 +81,19 @@ impl Node {
 pub(crate) fn read(file: FileId, source: &Arc<SourceFile>, report: &mut Report) -> Option<Table> {
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     if !errors.is_empty() {
+        let mut last_line = 0;
         for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
             let end = source.text.len();
             let range = error.span().unwrap_or(end..end);
-            report.push(
-                Diagnostic::error("toml-syntax", format!("this is no valid TOML: {}", error.message()))
-                    .at(source, range, "here"),
-            );
+            let (line, _) = source.position(range.start);
+            // A second one on the same line is mostly the echo of the first.
+            if line == std::mem::replace(&mut last_line, line) {
+                continue;
+            }
+            let detail =
+                error.message().strip_suffix(", expected nothing").unwrap_or_else(|| error.message());
+            let message = format!("this is no valid TOML: {detail}");
+            report.push(Diagnostic::error("toml-syntax", message).at(source, range, "here"));
         }
         return None;
     }

@@ -53,9 +53,13 @@ impl<'r> Reader<'r> {
         self.table.entries.iter().any(|entry| entry.key.value == key)
     }
 
-    /// Where the value of a key stands, without taking it.
-    pub(crate) fn value_span(&self, key: &str) -> Option<Span> {
-        self.table.entries.iter().find(|entry| entry.key.value == key).map(|entry| entry.value.span)
+    /// Takes a key that has this string as its value, and says where it stands.
+    pub(crate) fn take_string(&mut self, key: &str, value: &str) -> Option<Span> {
+        let same = |entry: &Entry| {
+            entry.key.value == key && matches!(&entry.value.kind, Kind::String(text) if text == value)
+        };
+        let place = self.table.entries.iter().position(same)?;
+        Some(self.table.entries.remove(place).value.span)
     }
 
     /// Drops what is left, after an error that says all there is to say.
@@ -78,6 +82,10 @@ impl<'r> Reader<'r> {
 
     /// Reports that a key is missing.
     pub(crate) fn missing(&mut self, key: &str) {
+        if self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some()) {
+            // It is there, misspelt; `finish` says so.
+            return;
+        }
         let message = format!("{} has no `{key}`", self.what);
         self.report.error("missing-key", self.table.span, message, None);
     }

@@ -23,17 +23,39 @@ impl Sources {
             _ => &self.runbook,
         }
     }
+
+    /// The same files with stars in some places. Every byte keeps its place.
+    fn without(&self, hidden: &[Span]) -> Self {
+        let starred = |id: FileId, file: &Arc<SourceFile>| {
+            let mut bytes = file.text.as_bytes().to_vec();
+            for span in hidden.iter().filter(|span| span.file == id) {
+                // The quotes stay, and so do the line breaks, or lines would not be where they are.
+                let range = span.range().start + 1..span.range().end.saturating_sub(1);
+                for byte in bytes.get_mut(range).into_iter().flatten().filter(|byte| **byte != b'\n') {
+                    *byte = b'*';
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Arc::new(SourceFile { text: text.into(), ..(**file).clone() })
+        };
+        Self {
+            runbook: starred(FileId::Runbook, &self.runbook),
+            environment: self.environment.as_ref().map(|file| starred(FileId::Environment, file)),
+        }
+    }
 }
 
 /// Diagnostics in the making.
 pub(crate) struct Report {
     pub(crate) sources: Sources,
     diagnostics: Diagnostics,
+    /// Places that no diagnostic may show, since a secret stands there by mistake.
+    hidden: Vec<Span>,
 }
 
 impl Report {
     pub(crate) fn new(sources: Sources) -> Self {
-        Self { sources, diagnostics: Diagnostics::default() }
+        Self { sources, diagnostics: Diagnostics::default(), hidden: Vec::new() }
     }
 
     /// Adds a finished diagnostic.
@@ -69,8 +91,22 @@ impl Report {
         Arc::clone(&self.sources.file(file).text)
     }
 
-    pub(crate) fn finish(mut self) -> Diagnostics {
+    /// A secret's value stands in the file: says so, and shows it nowhere.
+    pub(crate) fn secret_in_file(&mut self, span: Span, message: impl Into<String>, help: &str) {
+        self.error("secret-in-file", span, message, Some(help.to_owned()));
+        self.hidden.push(span);
+    }
+
+    /// Everything, in the order of the files, and the files as they may be shown.
+    pub(crate) fn finish(mut self) -> (Diagnostics, Sources) {
         self.diagnostics.sort();
-        self.diagnostics
+        if self.hidden.is_empty() {
+            return (self.diagnostics, self.sources);
+        }
+        let shown = self.sources.without(&self.hidden);
+        let mut pairs = vec![(Arc::clone(&self.sources.runbook), Arc::clone(&shown.runbook))];
+        pairs.extend(self.sources.environment.clone().zip(shown.environment.clone()));
+        self.diagnostics.show_instead(&pairs);
+        (self.diagnostics, shown)
     }
 }

@@ -2,7 +2,11 @@
 
 /// The candidate nearest to what was written, if it is near enough to be a slip of the hand.
 pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (written.chars().count() / 3).clamp(1, 3);
+    let length = written.chars().count();
+    if length < 2 {
+        return None;
+    }
+    let limit = (length / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         if candidate.len().abs_diff(written.len()) > limit * 2 {
@@ -74,7 +78,8 @@ mod tests {
         assert_eq!(nearest("on-failure", ["on_failure", "on_unknown"]), Some("on_failure"));
         assert_eq!(nearest("ot", ["to"]), Some("to"));
         assert_eq!(nearest("banana", ["timeout", "title"]), None);
-        assert_eq!(nearest("", ["a"]), Some("a"));
+        assert_eq!(nearest("z", ["x"]), None);
+        assert_eq!(nearest("", ["a"]), None);
     }
 
     #[test]

@@ -82,10 +82,7 @@ pub enum Type {
     /// `bool`.
     Bool,
     /// Any of the integer types, with its bounds.
-    Integer {
-        min: i64,
-        max: u64,
-    },
+    Integer { min: i64, max: u64 },
     /// `f32` or `f64`.
     Float,
     /// `char`.

@@ -6,7 +6,6 @@ use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 use serde_json::Value;
 
 use super::Checker;
-use crate::diagnostics::Diagnostic;
 use crate::expression::shape::Shape;
 use crate::expression::{Body, Expression, ExpressionIssue, Reference, Root, Segment, reference_index};
 use crate::node::offset_in_string;
@@ -350,6 +349,17 @@ pub(crate) fn shape_of(value: &Value) -> Shape {
     }
 }
 
+/// The bytes of the word, number, string or sign that a text begins with.
+fn token_length(text: &str) -> usize {
+    let Some(first) = text.chars().next() else { return 1 };
+    if matches!(first, '"' | '\'') {
+        return text.get(1..).and_then(|rest| rest.find(first)).map_or(text.len(), |at| at + 2);
+    }
+    let word = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    let sign = text.bytes().take_while(|byte| b"<>=!&|".contains(byte)).count();
+    word.max(sign).max(first.len_utf8())
+}
+
 /// The walk over one expression's tree.
 struct Inference<'c, 'd, 'e> {
     checker: &'c mut Checker<'d>,
@@ -620,7 +630,7 @@ impl<'e> Inference<'_, '_, 'e> {
         let Expr::Literal(LiteralValue::String(literal)) = &node.expr else { return };
         let literal = literal.inner();
         if !words.iter().any(|word| word == literal) {
-            let message = format!("it is never \"{literal}\"");
+            let message = format!("this is never \"{literal}\"");
             let help = suggest::help(literal, words.iter().map(String::as_str));
             self.wrong_with(node.id, message, help);
         }
@@ -633,13 +643,9 @@ impl<'e> Inference<'_, '_, 'e> {
     fn wrong_with(&mut self, id: u64, message: String, help: Option<String>) -> Shape {
         let source = self.expression.source();
         let start = self.expression.0.position(id).min(source.len().saturating_sub(1));
-        let end = start + source.get(start..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-        // The whole expression is marked, with the operator: alone, one letter says little.
-        let whole = self.checker.span_in(self.place, &(0..source.len()));
+        let end = start + token_length(source.get(start..).unwrap_or_default());
         let part = self.checker.span_in(self.place, &(start..end));
-        let diagnostic = Diagnostic::error("wrong-type", message).maybe_help(help);
-        let labels: &[(Span, &str)] = if whole.range().len() > 1 { &[(part, "")] } else { &[(whole, "")] };
-        self.checker.report.marked(diagnostic, labels);
+        self.checker.report.error("wrong-type", part, message, help);
         self.sound = false;
         Shape::Any
     }

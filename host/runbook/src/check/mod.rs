@@ -24,6 +24,7 @@ use crate::model::{Connection, Input, Plugin, Runbook, SecretSource, Stage};
 use crate::report::Report;
 use order::Order;
 use plugins::PluginFacts;
+pub(crate) use plugins::placeholders;
 use steps::StepFacts;
 
 /// Checks a document. There is a runbook where neither this nor reading the document found an error.
@@ -44,7 +45,7 @@ pub fn check(document: &Document, catalog: &dyn Catalog) -> (Option<Runbook>, Di
     };
     let runbook = checker.run(catalog);
     let sound = document.sound && !checker.report.has_errors();
-    (sound.then_some(runbook), checker.report.finish())
+    (sound.then_some(runbook), checker.report.finish().0)
 }
 
 /// What is known so far.

@@ -22,6 +22,8 @@ pub(crate) struct Order {
     rank: Vec<usize>,
     /// By step, when a walk over the tree of first needs enters and leaves it.
     span: Vec<(usize, usize)>,
+    /// By step, whether one of its needs could not be read: then nothing about its order is an error.
+    uncertain: Vec<bool>,
     /// Whether there is a cycle, which is reported: then every order is accepted.
     broken: bool,
 }
@@ -37,8 +39,15 @@ impl Order {
                 *slot = Some(number);
             }
         }
-        let mut order =
-            Self { ids, needs: Vec::new(), stages, rank: Vec::new(), span: Vec::new(), broken: false };
+        let mut order = Self {
+            ids,
+            needs: Vec::new(),
+            stages,
+            rank: Vec::new(),
+            span: Vec::new(),
+            uncertain: vec![false; count],
+            broken: false,
+        };
         order.needs = (0..count).map(|step| order.edges(document, step, report)).collect();
         match order.sort() {
             Ok(rank) => order.rank = rank,
@@ -86,6 +95,9 @@ impl Order {
         let mut seen = std::collections::HashSet::new();
         let mut queue = vec![second];
         while let Some(step) = queue.pop() {
+            if self.uncertain.get(step).copied().unwrap_or_default() {
+                return true;
+            }
             for need in self.needs.get(step).into_iter().flatten() {
                 if *need == first {
                     return true;
@@ -98,7 +110,7 @@ impl Order {
         false
     }
 
-    fn edges(&self, document: &Document, step: usize, report: &mut Report) -> Vec<usize> {
+    fn edges(&mut self, document: &Document, step: usize, report: &mut Report) -> Vec<usize> {
         let Some(decl) = document.steps.get(step) else { return Vec::new() };
         let stage = self.stages.get(step).copied().flatten();
         let Some(needs) = &decl.needs else {
@@ -112,6 +124,9 @@ impl Order {
         for need in needs {
             let Some(other) = self.index(&need.value) else {
                 self.unknown(document, need, report);
+                if let Some(uncertain) = self.uncertain.get_mut(step) {
+                    *uncertain = true;
+                }
                 continue;
             };
             let other_stage = self.stages.get(other).copied().flatten();
@@ -187,7 +202,6 @@ impl Order {
             path.push(step);
             at = self.needs.get(step).and_then(|needs| needs.iter().copied().find(|need| is_left(need)));
         }
-        path.reverse();
         let id =
             |step: &usize| document.steps.get(*step).map(|decl| decl.id.value.as_str()).unwrap_or_default();
         let mut names: Vec<&str> = path.iter().map(id).collect();
@@ -206,8 +220,9 @@ impl Order {
             .take(SHOWN)
             .map(|decl| (decl.id.span, "in the circle"))
             .collect();
-        let diagnostic = Diagnostic::error("cycle", format!("these steps wait for each other: {shown}"))
-            .help("take one of the `needs` away; without `needs`, a step waits for the one before it");
+        let diagnostic =
+            Diagnostic::error("cycle", format!("each of these steps waits for the next: {shown}"))
+                .help("take one of the `needs` away; without `needs`, a step waits for the one before it");
         report.marked(diagnostic, &labels);
     }
 

@@ -197,11 +197,6 @@ impl Checker<'_> {
                 for url in [Some(url), read_url.as_ref()].into_iter().flatten() {
                     self.postgres_url(url);
                 }
-                for password in [password, read_password].into_iter().flatten() {
-                    if let TextDecl::Plain(text) = password {
-                        self.secret_in_file(text.span, "a password");
-                    }
-                }
                 Some(Connection::Postgres {
                     url: self.text(url),
                     read_url: read_url.as_ref().map(|text| self.text(text)),
@@ -280,11 +275,6 @@ impl Checker<'_> {
         name.value.clone()
     }
 
-    fn secret_in_file(&mut self, span: Span, what: &str) {
-        let help = "declare it under `[secrets]` and write `{ secret = \"NAME\" }`".to_owned();
-        self.report.error("secret-in-file", span, format!("{what} must not stand in the file"), Some(help));
-    }
-
     fn credential(&mut self, credential: &CredentialDecl) -> Credential {
         match credential {
             CredentialDecl::Bearer { token } => Credential::Bearer { token: self.secret_name(token) },
@@ -305,7 +295,7 @@ impl Checker<'_> {
     }
 
     fn origin(&mut self, text: &Located<String>) -> Option<String> {
-        let origin = self.with_vars(text);
+        let origin = self.replace_vars(text)?;
         let trimmed = origin.strip_suffix('/').unwrap_or(&origin);
         let host = trimmed.strip_prefix("https://").or_else(|| trimmed.strip_prefix("http://"));
         let wrong = match host {
@@ -327,7 +317,7 @@ impl Checker<'_> {
 
     fn http_path(&mut self, text: &Located<String>) -> String {
         let path = self.with_vars(text);
-        if !path.starts_with('/') {
+        if !path.starts_with(['/', '$']) {
             let help = format!("write `/{path}`");
             self.report.error("wrong-value", text.span, "a path begins with `/`", Some(help));
         }
@@ -336,22 +326,9 @@ impl Checker<'_> {
 
     fn postgres_url(&mut self, url: &TextDecl) {
         let TextDecl::Plain(text) = url else { return };
-        let rest =
-            text.value.strip_prefix("postgres://").or_else(|| text.value.strip_prefix("postgresql://"));
-        let Some(rest) = rest else {
+        if !text.value.starts_with("postgres://") && !text.value.starts_with("postgresql://") {
             let help = "write it as `postgres://user@host:5432/database`".to_owned();
             self.report.error("wrong-value", text.span, "this is no URL of a PostgreSQL server", Some(help));
-            return;
-        };
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        if user.split_once(':').is_some_and(|(_, password)| !password.is_empty()) {
-            self.report.error(
-                "secret-in-file",
-                text.span,
-                "a password must not stand in the file",
-                Some("write the URL without it and add `password = { secret = \"NAME\" }`".to_owned()),
-            );
         }
     }
 
@@ -362,10 +339,11 @@ impl Checker<'_> {
     }
 
     /// The text with `${vars.x}` replaced; nothing else may stand in braces.
-    fn with_vars(&mut self, text: &Located<String>) -> String {
+    fn replace_vars(&mut self, text: &Located<String>) -> Option<String> {
         if !text.value.contains("${") {
-            return text.value.clone();
+            return Some(text.value.clone());
         }
+        let mut sound = true;
         let mut result = String::new();
         for piece in pieces(&text.value) {
             let (inside, at) = match piece {
@@ -390,10 +368,16 @@ impl Checker<'_> {
                         self.vars.keys().map(String::as_str),
                     );
                     self.report.error("unknown-var", span, message, help);
+                    sound = false;
                 }
             }
         }
-        result
+        sound.then_some(result)
+    }
+
+    /// The same; what was wrong is reported, and the text as it stands is as good as any.
+    fn with_vars(&mut self, text: &Located<String>) -> String {
+        self.replace_vars(text).unwrap_or_else(|| text.value.clone())
     }
 }
 

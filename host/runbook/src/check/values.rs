@@ -20,9 +20,9 @@ impl Checker<'_> {
     pub(crate) fn template(&mut self, node: &Node, ty: Option<&Type>, context: &Context) -> Template {
         let ty = match ty {
             Some(Type::Option(inner)) => Some(&**inner),
-            Some(Type::Json) => None,
             ty => ty,
         };
+        let ty = ty.filter(|ty| !matches!(ty, Type::Json));
         match &node.kind {
             Kind::String(text) if text.contains('$') => self.text_template(node, text, ty, context),
             Kind::List(items) => self.list_template(node, items, ty, context),
@@ -127,7 +127,11 @@ impl Checker<'_> {
             Some(Type::Tuple(types)) if types.len() == items.len() => types.iter().map(Some).collect(),
             Some(Type::Flags(words)) => return self.flags(node, items, words),
             Some(ty) => {
-                let message = format!("expected {}, found a list", expected(ty));
+                let found = match ty {
+                    Type::Tuple(_) => format!("a list of {}", items.len()),
+                    _ => "a list".to_owned(),
+                };
+                let message = format!("expected {}, found {found}", expected(ty));
                 self.report.error("wrong-type", node.span, message, None);
                 return Template::Literal(Value::Null);
             }
@@ -206,8 +210,12 @@ impl Checker<'_> {
         }
         for field in &record.fields {
             let given = table.entries.iter().any(|entry| same_name(&field.name, &entry.key.value));
-            if !given && !field.may_be_absent() {
-                let name = snake(&field.name);
+            let name = snake(&field.name);
+            let misspelt = || {
+                let unknown = table.entries.iter().filter(|entry| record.field(&entry.key.value).is_none());
+                unknown.into_iter().any(|entry| suggest::nearest(&entry.key.value, [name.as_str()]).is_some())
+            };
+            if !given && !field.may_be_absent() && !misspelt() {
                 let message = format!("`{name}` is missing");
                 let mut help = format!("`{name}` is {}", expected(&field.ty));
                 if let Some(docs) = field.docs.as_deref().and_then(|docs| docs.lines().next()) {
@@ -221,7 +229,7 @@ impl Checker<'_> {
 
     fn unknown_field(&mut self, entry: &Entry, record: &Record) {
         let names: Vec<String> = record.fields.iter().map(|field| snake(&field.name)).collect();
-        let message = format!("a `{}` has no field `{}`", record.name, entry.key.value);
+        let message = format!("there is no field `{}` in `{}`", entry.key.value, record.name);
         let help = suggest::nearest(&entry.key.value, names.iter().map(String::as_str))
             .map_or_else(|| format!("it has {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
         self.report.error("unknown-field", entry.key.span, message, Some(help));
@@ -252,7 +260,7 @@ impl Checker<'_> {
                 Template::Literal(Value::Null)
             }
             None => {
-                let message = format!("a `{}` has no case `{}`", variant.name, entry.key.value);
+                let message = format!("there is no case `{}` in `{}`", entry.key.value, variant.name);
                 let help = suggest::help(&entry.key.value, names());
                 self.report.error("unknown-field", entry.key.span, message, help);
                 Template::Literal(Value::Null)

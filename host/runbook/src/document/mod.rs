@@ -51,10 +51,6 @@ pub(crate) struct InputDecl {
     pub(crate) one_of: Option<Node>,
 }
 
-/// The words of `on_failure`; the one that this version lacks is reported apart.
-pub(crate) const ON_FAILURE: [(&str, Option<OnFailure>); 3] =
-    [("pause", Some(OnFailure::Pause)), ("continue", Some(OnFailure::Continue)), ("rollback", None)];
-
 impl Document {
     /// The plugins, environment merged in. Those without a readable source are left out; they have a diagnostic.
     #[must_use]
@@ -96,14 +92,16 @@ pub fn parse(runbook: SourceFile, environment: Option<SourceFile>) -> (Option<Do
         None => Some(None),
     };
     let (Some(root), Some(environment)) = (root, environment) else {
-        return (None, report.finish());
+        return (None, report.finish().0);
     };
     let mut document = read_runbook(root, &mut report);
     if let Some(environment) = environment {
         read_environment(environment, &mut document, &mut report);
     }
     document.sound = !report.has_errors();
-    (Some(document), report.finish())
+    let (diagnostics, sources) = report.finish();
+    document.sources = sources;
+    (Some(document), diagnostics)
 }
 
 fn read_runbook(root: Table, report: &mut Report) -> Document {
@@ -207,15 +205,12 @@ fn read_header(reader: &mut Reader<'_>) -> (String, Option<String>, Option<OnFai
 
 /// Reads `on_failure` of a step, a stage or the runbook.
 pub(crate) fn read_on_failure(reader: &mut Reader<'_>) -> Option<OnFailure> {
-    let span = reader.value_span("on_failure");
-    match (reader.word("on_failure", &ON_FAILURE), span) {
-        (Some(None), Some(span)) => {
-            let instead = "write \"pause\": the run is held, and says what was applied and what to type next";
-            unsupported(reader.report, span, "`on_failure = \"rollback\"` is", instead);
-            None
-        }
-        (word, _) => word.flatten(),
+    if let Some(span) = reader.take_string("on_failure", "rollback") {
+        let instead = "write \"pause\": the run is held, and says what was applied and what to type next";
+        unsupported(reader.report, span, "`on_failure = \"rollback\"` is", instead);
+        return None;
     }
+    reader.word("on_failure", &[("pause", OnFailure::Pause), ("continue", OnFailure::Continue)])
 }
 
 /// Tables of the design that come with later versions.

@@ -74,6 +74,9 @@ pub(crate) enum SecretPlace {
     File(Located<String>),
 }
 
+/// How a secret is cited.
+const CITE: &str = "declare it under `[secrets]` and write `{ secret = \"NAME\" }`";
+
 #[derive(Clone, Copy)]
 enum Tag {
     Bearer,
@@ -123,6 +126,15 @@ fn read_kind(reader: &mut Reader<'_>, what: &str, span: Span) -> Option<Connecti
         let password = text(reader, "password");
         let read_password = text(reader, "read_password");
         let ca = reader.string("ca");
+        for url in [&url, &read_url].into_iter().flatten() {
+            reject_password_in_url(url, reader.report);
+        }
+        for (key, password) in [("password", &password), ("read_password", &read_password)] {
+            if let Some(TextDecl::Plain(text)) = password {
+                let message = format!("`{key}` is a secret and must not stand here");
+                reader.report.secret_in_file(text.span, message, CITE);
+            }
+        }
         return Some(ConnectionKind::Postgres { url: url?, read_url, password, read_password, ca });
     }
     if reader.has("folder") {
@@ -153,6 +165,21 @@ fn read_kind(reader: &mut Reader<'_>, what: &str, span: Span) -> Option<Connecti
     None
 }
 
+/// `postgres://user:password@host/…` as plain text.
+fn reject_password_in_url(url: &TextDecl, report: &mut Report) {
+    let TextDecl::Plain(text) = url else { return };
+    let authority = text.value.split_once("://").map_or(text.value.as_str(), |(_, rest)| rest);
+    let (authority, query) = authority.split_once('?').unwrap_or((authority, ""));
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    let in_user = user.split_once(':').is_some_and(|(_, password)| !password.is_empty());
+    let in_query =
+        query.split('&').any(|pair| pair.starts_with("password=") || pair.starts_with("sslpassword="));
+    if in_user || in_query {
+        let help = "write the URL without it and add `password = { secret = \"NAME\" }`";
+        report.secret_in_file(text.span, "a password must not stand in the file", help);
+    }
+}
+
 fn text(reader: &mut Reader<'_>, key: &'static str) -> Option<TextDecl> {
     let node = reader.node(key)?;
     read_text(node, &format!("`{key}`"), reader.report)
@@ -174,12 +201,8 @@ fn read_text(node: Node, what: &str, report: &mut Report) -> Option<TextDecl> {
 /// `{ secret = "NAME" }` and nothing else: a secret's value never stands in a file.
 fn secret(node: Node, what: &str, report: &mut Report) -> Option<Located<String>> {
     if let Kind::String(_) = node.kind {
-        report.error(
-            "secret-in-file",
-            node.span,
-            format!("{what} is a secret and must not stand here"),
-            Some("declare it under `[secrets]` and write `{ secret = \"NAME\" }`".to_owned()),
-        );
+        let message = format!("{what} is a secret and must not stand here");
+        report.secret_in_file(node.span, message, CITE);
         return None;
     }
     let mut reader = Reader::of(node, what, report)?;
@@ -229,11 +252,10 @@ pub(super) fn read_secret(entry: Entry, report: &mut Report) -> Option<SecretDec
     }
     let what = format!("the secret `{}`", name.value);
     if let Kind::String(_) = entry.value.kind {
-        report.error(
-            "secret-in-file",
+        report.secret_in_file(
             entry.value.span,
             format!("{what} must not stand in the file itself"),
-            Some("write where it is found: `{ env = \"NAME\" }` or `{ file = \"path\" }`".to_owned()),
+            "write where it is found: `{ env = \"NAME\" }` or `{ file = \"path\" }`",
         );
         return Some(SecretDecl { name, place: None, redact: true });
     }

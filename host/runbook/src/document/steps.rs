@@ -143,7 +143,7 @@ fn read_stage(table: Table, document: &mut Document, report: &mut Report) {
         "`at` is",
         "start the run at that time, or put a step `wait = \"5m\"` before the stage",
     );
-    reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
+    let committed = reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
     reader.unsupported(
         "approve",
         "`approve` is",
@@ -156,7 +156,7 @@ fn read_stage(table: Table, document: &mut Document, report: &mut Report) {
         document.steps.push(step);
     }
     let steps = first..document.steps.len();
-    if steps.is_empty() {
+    if steps.is_empty() && !committed {
         let help = Some("add a `[[stage.step]]` below it, or leave it out".to_owned());
         report.error("empty-stage", span, "the stage has no steps", help);
     }

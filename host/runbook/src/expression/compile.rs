@@ -121,9 +121,8 @@ pub(crate) fn compile(source: &str) -> Result<Compiled, Vec<ExpressionIssue>> {
     }
     guard(source).map_err(|issue| vec![issue])?;
     let (mut tree, positions) = environment().parser().parse_with_source_info(source).map_err(|errors| {
-        let mut issues: Vec<_> = errors.errors.iter().map(|error| syntax_issue(source, error)).collect();
-        issues.truncate(3);
-        issues
+        // What follows the first is mostly its echo.
+        errors.errors.first().map(|error| syntax_issue(source, error)).into_iter().collect::<Vec<_>>()
     })?;
     if depth_exceeds(&tree, MAX_DEPTH) {
         return Err(vec![too_complex(source)]);
@@ -263,6 +262,14 @@ fn syntax_issue(source: &str, error: &cel::ParseError) -> ExpressionIssue {
     let start = start_of_line + offset;
     let end =
         source.get(start..).and_then(|rest| rest.chars().next()).map_or(start, |c| start + c.len_utf8());
+    if let Some(at) = lone_equals(source) {
+        return ExpressionIssue {
+            code: "expression-syntax",
+            message: "`=` does not compare".to_owned(),
+            help: Some("write `==`".to_owned()),
+            range: at..at + 1,
+        };
+    }
     let detail = error.msg.lines().next().unwrap_or_default().trim();
     let detail = detail.strip_prefix("Syntax error:").unwrap_or(detail).trim();
     ExpressionIssue {
@@ -271,6 +278,26 @@ fn syntax_issue(source: &str, error: &cel::ParseError) -> ExpressionIssue {
         help: Some("expressions are CEL: `a.b == \"x\" && size(c) > 0`".to_owned()),
         range: start..end,
     }
+}
+
+/// A `=` that is none of `==`, `!=`, `<=`, `>=`, outside quotes.
+fn lone_equals(source: &str) -> Option<usize> {
+    let bytes = source.as_bytes();
+    let mut quote = None;
+    for (at, byte) in bytes.iter().enumerate() {
+        match (quote, byte) {
+            (Some(open), close) if open == close => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'=') => {
+                let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+                if !matches!(before, Some(b'=' | b'!' | b'<' | b'>')) && bytes.get(at + 1) != Some(&b'=') {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The parser lists every token it would have taken; the first words are enough.
@@ -566,7 +593,8 @@ impl Rewriter<'_> {
             if !function.arguments.contains(&arguments) {
                 let (least, most) = (function.arguments.start(), function.arguments.end());
                 let wanted = if least == most { format!("{least}") } else { format!("{least} or {most}") };
-                let message = format!("`{name}` takes {wanted} arguments, not {arguments}");
+                let noun = if *most == 1 { "argument" } else { "arguments" };
+                let message = format!("`{name}` takes {wanted} {noun}, not {arguments}");
                 self.issue(id, name, "wrong-arguments", message, None);
             }
             return;
