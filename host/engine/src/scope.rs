@@ -82,9 +82,8 @@ pub(crate) fn measured(expression: &Expression, scope: &dyn Scope) -> Vec<Measur
         let name = reference.to_string();
         if !found.iter().any(|measured| measured.name == name) {
             // Null is told like absent: the journal's JSON does not keep them apart.
-            let value = base
-                .and_then(|base| walk(&base, &reference.path).cloned())
-                .filter(|value| !value.is_null());
+            let value =
+                base.and_then(|base| walk(&base, &reference.path).cloned()).filter(|value| !value.is_null());
             found.push(Measured { name, value });
         }
     }
