@@ -10,6 +10,7 @@ pub mod connect;
 mod directories;
 mod driver;
 mod error;
+pub mod planning;
 mod project;
 mod redact;
 pub mod report;

@@ -12,6 +12,7 @@ use windlass_runbook::coerce::coerce_record;
 use windlass_runbook::expression::Scope;
 use windlass_runbook::model::Runbook;
 use windlass_runbook::outcome::Failure;
+use windlass_sandbox::grant::{Effect, Grant};
 use windlass_sandbox::{
     Bindings, Call, CallError, Grants, Limits, Mode, Phase, ProcessIdentity, RunServices, Sandbox, StepContext,
 };
@@ -123,6 +124,21 @@ impl Session {
     /// The plugins by their names in the runbook.
     pub fn plugins(&self) -> impl Iterator<Item = (&str, &ReadyPlugin)> {
         self.plugins.iter().map(|(name, plugin)| (name.as_str(), plugin))
+    }
+
+    /// The lines that count as reading only because the operator says so, with the plugin that has them.
+    pub(crate) fn taken_as_reading(&self) -> Vec<(String, String)> {
+        let by_word = |grant: &Grant| match grant {
+            Grant::Http(grant) => grant.is_read_by_word(),
+            Grant::Program(grant) => grant.effect == Effect::Read,
+            Grant::Postgres(_) | Grant::Folder(_) => false,
+        };
+        self.plugins
+            .iter()
+            .flat_map(|(name, plugin)| {
+                plugin.grants.iter().filter(|grant| by_word(grant)).map(|grant| (name.clone(), grant.to_string()))
+            })
+            .collect()
     }
 
     /// What the plugin's slots lead to.

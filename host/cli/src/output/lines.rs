@@ -69,7 +69,7 @@ impl Watcher for PlainLines {
 /// What an event is to a person; none for those that only machines need.
 fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
     let style = printer.style();
-    let (step, item) = event.place().unwrap_or_default();
+    let (step, item) = event.place().map_or(("", None), |(step, item)| (&**step, item.map(|item| &**item)));
     let name = place(step, item);
     let work = state.work(step, item);
     let sign = |phase| style.sign(phase);
@@ -157,7 +157,7 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for name in SEALED {
-                members.shift_remove(name);
+                members.remove(name);
             }
             members.values_mut().for_each(strip);
         }

@@ -220,7 +220,7 @@ impl Watcher for Tree {
             }
         }
         if let Some((step, item)) = event.place() {
-            self.update(step, item, state);
+            self.update(step, item.map(|item| &**item), state);
         }
     }
 
