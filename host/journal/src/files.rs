@@ -24,7 +24,15 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Error> {
         }
         _ => {}
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the folder", path))
+    let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the folder", path))?;
+    // What is durable inside is lost with a folder that is not.
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), Error> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|open| open.sync_all()).map_err(Error::io("sync", folder))
 }
 
 /// How to open a private file: 0600 if it is made, no symlink in the last place.
@@ -76,7 +84,7 @@ impl Scratch {
         file.sync_all().map_err(Error::io("sync", &self.0))?;
         std::fs::rename(&self.0, path).map_err(Error::io("name", path))?;
         if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))?;
+            sync_folder(folder)?;
         }
         Ok(())
     }

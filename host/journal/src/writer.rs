@@ -25,10 +25,14 @@ use crate::id::RunId;
 
 /// Jobs that may wait for the writer before senders wait too.
 const QUEUE: usize = 256;
-/// Members of one commit.
-const BATCH: usize = 256;
-/// A text with more statements than this is not kept prepared.
-const KEPT_STATEMENTS: usize = 12;
+/// Members of one commit. SQLite copies what is left of a text for each statement in it, so that longer texts cost
+/// more than they save.
+const BATCH: usize = 128;
+/// Events that one statement inserts; well below SQLite's limit of 32766 arguments.
+const ROWS: usize = 200;
+/// Texts of at most so many statements and events are kept prepared: there are few different ones.
+const KEPT_STATEMENTS: usize = 8;
+const KEPT_EVENTS: usize = 4;
 
 /// A ciphertext that is kept apart, and the digest by which it is found.
 pub(crate) type Blob = ([u8; 32], Vec<u8>);
@@ -271,8 +275,9 @@ impl Writer {
         let mut failure = None;
         {
             self.counters.calls.fetch_add(1, Ordering::Relaxed);
+            let events: usize = members.iter().map(|member| member.events.len()).sum();
             let query = sqlx::query_with(AssertSqlSafe(script.sql), script.arguments)
-                .persistent(statements <= KEPT_STATEMENTS);
+                .persistent(statements <= KEPT_STATEMENTS && events <= KEPT_EVENTS);
             let mut results = self.connection.fetch_many(query);
             loop {
                 match results.try_next().await {
@@ -382,8 +387,8 @@ fn script(members: &[Member]) -> Result<(Script, Vec<usize>), sqlx::Error> {
     script.statement("BEGIN IMMEDIATE");
     for member in members {
         checks.push(add_check(&mut script, member)?);
-        for event in &member.events {
-            add_event(&mut script, member, event)?;
+        for events in member.events.chunks(ROWS) {
+            add_events(&mut script, member, events)?;
         }
         for (digest, body) in &member.blobs {
             script.statement(&format!("INSERT INTO blob (run, digest, body) SELECT ?, ?, ? {IF_WRITTEN}"));
@@ -424,25 +429,29 @@ fn add_check(script: &mut Script, member: &Member) -> Result<usize, sqlx::Error>
     }
 }
 
-fn add_event(script: &mut Script, member: &Member, event: &SealedEvent) -> Result<(), sqlx::Error> {
+fn add_events(script: &mut Script, member: &Member, events: &[SealedEvent]) -> Result<(), sqlx::Error> {
+    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let rows = vec![ROW; events.len()].join(", ");
     script.statement(&format!(
         "INSERT INTO event (run, seq, format, epoch, previous, kind, time_ms, step, item, attempt, plugin, action, \
-         nonce, digest, body, hash) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? {IF_WRITTEN}"
+         nonce, digest, body, hash) SELECT * FROM (VALUES {rows}) {IF_WRITTEN}"
     ));
-    let binding = event.binding.as_ref();
-    script
-        .bind(member.run.as_str().to_owned())?
-        .bind(event.seq)?
-        .bind(FORMAT_NUMBER)?
-        .bind(member.to.epoch)?;
-    script.bind(event.previous.to_vec())?.bind(event.kind.clone())?.bind(event.time_ms)?;
-    script.bind(binding.map(|binding| binding.step.clone()))?;
-    script.bind(binding.and_then(|binding| binding.item.clone()))?;
-    script.bind(binding.and_then(|binding| binding.attempt))?;
-    script.bind(binding.and_then(|binding| binding.plugin_digest.clone()))?;
-    script.bind(binding.and_then(|binding| binding.action.clone()))?;
-    script.bind(event.nonce.to_vec())?.bind(event.digest.to_vec())?;
-    script.bind(event.body.clone())?.bind(event.hash.to_vec())?;
+    for event in events {
+        let binding = event.binding.as_ref();
+        script
+            .bind(member.run.as_str().to_owned())?
+            .bind(event.seq)?
+            .bind(FORMAT_NUMBER)?
+            .bind(member.to.epoch)?;
+        script.bind(event.previous.to_vec())?.bind(event.kind.clone())?.bind(event.time_ms)?;
+        script.bind(binding.map(|binding| binding.step.clone()))?;
+        script.bind(binding.and_then(|binding| binding.item.clone()))?;
+        script.bind(binding.and_then(|binding| binding.attempt))?;
+        script.bind(binding.and_then(|binding| binding.plugin_digest.clone()))?;
+        script.bind(binding.and_then(|binding| binding.action.clone()))?;
+        script.bind(event.nonce.to_vec())?.bind(event.digest.to_vec())?;
+        script.bind(event.body.clone())?.bind(event.hash.to_vec())?;
+    }
     script.bind_place(&member.run, &member.to)?;
     Ok(())
 }

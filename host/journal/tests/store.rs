@@ -8,8 +8,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use proptest::prelude::*;
 use support::{Place, bound_event, component, event, new_run, started};
-use windlass_journal::{ChainReport, Error, NewRun, RunId, Store, StoreOptions};
+use windlass_journal::{Binding, ChainReport, Error, NewEvent, NewRun, RunId, Store, StoreOptions};
 
 #[tokio::test]
 async fn events_come_back_as_they_were_given() {
@@ -225,4 +226,52 @@ async fn a_run_id_is_used_once() {
     let again = store.create_run(new_run(&id), vec![event("RunCreated", "again")]).await;
     assert!(matches!(again, Err(Error::RunExists { .. })));
     assert_eq!(store.read_run(&id).await.unwrap()[0].payload, b"pinned");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_events_come_back_as_they_were_given(
+        batches in proptest::collection::vec(proptest::collection::vec(any_event(), 0..4), 1..5),
+        many in 0_usize..450,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let place = Place::new();
+            let store = place.open().await;
+            let id = RunId::random().unwrap();
+            let mut run = store.create_run(new_run(&id), Vec::new()).await.unwrap();
+            let mut given = vec![event("Item", "x"); many];
+            run.append(given.clone()).await.unwrap();
+            for batch in batches {
+                run.append(batch.clone()).await.unwrap();
+                given.extend(batch);
+            }
+            let stored = store.read_run(&id).await.unwrap();
+            let came: Vec<_> = stored
+                .into_iter()
+                .map(|event| NewEvent {
+                    kind: event.kind,
+                    time_ms: event.time_ms,
+                    binding: event.binding,
+                    payload: event.payload,
+                })
+                .collect();
+            assert_eq!(came, given);
+        });
+    }
+}
+
+fn any_event() -> impl Strategy<Value = NewEvent> {
+    let words =
+        (any::<Option<String>>(), any::<Option<u32>>(), any::<Option<String>>(), any::<Option<String>>());
+    let binding = (any::<String>(), words).prop_map(|(step, (item, attempt, plugin_digest, action))| {
+        Binding { step, item, attempt, plugin_digest, action }
+    });
+    let payload = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..50),
+        (4090_usize..4100).prop_map(|length| vec![5; length]),
+    ];
+    (".{1,30}", any::<i64>(), proptest::option::of(binding), payload)
+        .prop_map(|(kind, time_ms, binding, payload)| NewEvent { kind, time_ms, binding, payload })
 }
