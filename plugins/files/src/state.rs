@@ -2,7 +2,7 @@
 //!
 //! Invariant: a state that was kept with its text can be restored byte by byte.
 
-use windlass_sdk::fs::{Error, Folders, Path};
+use windlass_sdk::fs::{Error, Folders, Kind, Metadata, Path};
 use windlass_sdk::{Failure, Value, digest, json};
 
 /// A text up to this length, in bytes, is kept whole, so that undo can restore it.
@@ -32,7 +32,8 @@ impl State {
     /// As it is now.
     pub(crate) fn now(folders: &dyn Folders, path: &Path) -> Result<Self, Failure> {
         let short = match folders.metadata(path) {
-            Ok(metadata) => metadata.size <= KEPT,
+            Ok(Metadata { kind: Kind::File, size }) => size <= KEPT,
+            Ok(Metadata { kind, .. }) => return Err(Error::NotAFile(path.clone(), kind).into()),
             Err(Error::NotFound(_)) => return Ok(Self::Absent),
             Err(other) => return Err(other.into()),
         };

@@ -147,6 +147,8 @@ pub enum Error {
     NotFound(Path),
     /// The host refuses: the grant only reads, or the call is one that must not write.
     Denied(Path),
+    /// The host refuses to read it: it is a link that leads out of the folder, say.
+    OutOfReach(Path),
     /// It is no regular file.
     NotAFile(Path, Kind),
     /// It is longer than this many bytes.
@@ -165,7 +167,7 @@ impl Error {
             Self::InvalidPath { .. } => "invalid-path",
             Self::NotGranted { .. } => "not-granted",
             Self::NotFound(_) => "not-found",
-            Self::Denied(_) => "denied",
+            Self::Denied(_) | Self::OutOfReach(_) => "denied",
             Self::NotAFile(..) => "not-a-file",
             Self::TooLarge(..) => "too-large",
             Self::Exists(_) => "exists",
@@ -195,6 +197,9 @@ impl fmt::Display for Error {
                 "{path} can't be written: the grant `folder {}: write` is missing, or this call only reads",
                 path.slot()
             ),
+            Self::OutOfReach(path) => {
+                write!(formatter, "{path} can't be read: it leads out of the folder, or the host refuses")
+            }
             Self::NotAFile(path, Kind::Folder) => write!(formatter, "{path} is a folder"),
             Self::NotAFile(path, Kind::Link) => write!(formatter, "{path} is a symbolic link"),
             Self::NotAFile(path, _) => write!(formatter, "{path} is no regular file"),

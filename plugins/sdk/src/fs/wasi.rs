@@ -19,14 +19,14 @@ impl Folders for Host {
         let folder = granted(path.slot())?;
         let file = folder
             .open_at(PathFlags::SYMLINK_FOLLOW, path.inner(), OpenFlags::empty(), DescriptorFlags::READ)
-            .map_err(|code| error(path, code))?;
-        let kind = kind(file.get_type().map_err(|code| error(path, code))?);
+            .map_err(|code| unreadable(path, code))?;
+        let kind = kind(file.get_type().map_err(|code| unreadable(path, code))?);
         if kind != Kind::File {
             return Err(Error::NotAFile(path.clone(), kind));
         }
         let mut offset = 0;
         loop {
-            let (piece, ended) = file.read(PIECE, offset).map_err(|code| error(path, code))?;
+            let (piece, ended) = file.read(PIECE, offset).map_err(|code| unreadable(path, code))?;
             offset += piece.len() as u64;
             if !piece.is_empty() {
                 take(&piece)?;
@@ -61,7 +61,8 @@ impl Folders for Host {
 
     fn metadata(&self, path: &Path) -> Result<Metadata, Error> {
         let folder = granted(path.slot())?;
-        let found = folder.stat_at(PathFlags::empty(), path.inner()).map_err(|code| error(path, code))?;
+        let found =
+            folder.stat_at(PathFlags::empty(), path.inner()).map_err(|code| unreadable(path, code))?;
         Ok(Metadata { kind: kind(found.type_), size: found.size })
     }
 
@@ -92,12 +93,12 @@ impl Folders for Host {
             let flags = PathFlags::SYMLINK_FOLLOW;
             let inside = folder
                 .open_at(flags, path.inner(), OpenFlags::DIRECTORY, DescriptorFlags::READ)
-                .map_err(|code| error(&path, code))?;
+                .map_err(|code| unreadable(&path, code))?;
             (inside, path)
         };
-        let entries = folder.read_directory().map_err(|code| error(&path, code))?;
+        let entries = folder.read_directory().map_err(|code| unreadable(&path, code))?;
         let mut names = Vec::new();
-        while let Some(entry) = entries.read_directory_entry().map_err(|code| error(&path, code))? {
+        while let Some(entry) = entries.read_directory_entry().map_err(|code| unreadable(&path, code))? {
             names.push(entry.name);
         }
         names.sort();
@@ -144,6 +145,14 @@ const fn kind(found: DescriptorType) -> Kind {
         DescriptorType::Directory => Kind::Folder,
         DescriptorType::SymbolicLink => Kind::Link,
         _ => Kind::Other,
+    }
+}
+
+/// As [`error`], of something that only reads.
+fn unreadable(path: &Path, code: ErrorCode) -> Error {
+    match error(path, code) {
+        Error::Denied(path) => Error::OutOfReach(path),
+        other => other,
     }
 }
 

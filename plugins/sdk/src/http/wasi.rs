@@ -235,6 +235,7 @@ fn error(code: ErrorCode, received: u64) -> Error {
         ErrorCode::InternalError(reason) => {
             Error::Protocol(reason.unwrap_or_else(|| "an error without a name".to_owned()))
         }
-        other => Error::Protocol(format!("{other:?}")),
+        ErrorCode::HttpProtocolError => Error::Protocol("its answer is no HTTP".to_owned()),
+        other => Error::Protocol(format!("{other:?}").trim_start_matches("ErrorCode::").to_owned()),
     }
 }
