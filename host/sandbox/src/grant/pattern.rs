@@ -201,10 +201,19 @@ impl PathPattern {
     }
 }
 
-/// Whether servers and proxies disagree about what this segment means: an encoded `/`, `\`, `.` or `%`.
+/// Whether servers and proxies disagree about what this segment means: an encoded `/`, `\`, `.` or `%`, an encoded
+/// control character, bytes that are no text, or dots hidden before a `;` (which some servers cut off first).
 pub(crate) fn is_ambiguous(segment: &str) -> bool {
     let lower = segment.to_ascii_lowercase();
-    lower.contains('\\') || ["%2f", "%5c", "%2e", "%25"].iter().any(|encoded| lower.contains(encoded))
+    if lower.contains('\\') || ["%2f", "%5c", "%2e", "%25"].iter().any(|encoded| lower.contains(encoded)) {
+        return true;
+    }
+    let decoded: Vec<u8> = url::form_urlencoded::parse(lower.replace(['&', '=', '+'], "_").as_bytes())
+        .flat_map(|(text, _)| text.into_owned().into_bytes())
+        .collect();
+    let decoded = String::from_utf8_lossy(&decoded);
+    decoded.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+        || decoded.split_once(';').is_some_and(|(name, _)| matches!(name, "" | "." | ".."))
 }
 
 /// Whether the text consists of characters a path may hold, with well-formed percent encoding.
@@ -332,9 +341,25 @@ mod tests {
 
     #[test]
     fn ambiguous_segments_match_only_literally() {
-        for sent in ["/a/b%2fc", "/a/b%5Cc", "/a/%2e%2e", "/a/%252e", "/a/b\\c"] {
+        for sent in [
+            "/a/b%2fc",
+            "/a/b%5Cc",
+            "/a/%2e%2e",
+            "/a/%252e",
+            "/a/b\\c",
+            "/a/..;x",
+            "/a/..%3bx",
+            "/a/.;",
+            "/a/;x",
+            "/a/b%00",
+            "/a/b%0d%0a",
+            "/a/%c0%ae%c0%ae",
+        ] {
             assert!(!path("/a/*", sent), "{sent}");
             assert!(!path("/a/**", sent), "{sent}");
+        }
+        for sent in ["/a/b;v=1", "/a/caf%C3%A9", "/a/b+c&d=e", "/a/b%20c"] {
+            assert!(path("/a/*", sent), "{sent}");
         }
         assert!(path("/projects/group%2Fname/*", "/projects/group%2Fname/issues"));
         assert!(!path("/projects/group%2Fname/*", "/projects/group%2fname/issues"));

@@ -205,7 +205,7 @@ fn shape(parts: &[Part]) -> Result<Regex, regex::Error> {
             }
             Part::Match { regex } => format!("(?:{regex})"),
         };
-        pattern.push_str(&format!("(?P<{}>{value})", group(index)));
+        pattern = format!("{pattern}(?P<{}>{value})", group(index));
     }
     pattern.push_str(r"\z");
     bounded(&pattern)
@@ -322,7 +322,7 @@ mod tests {
         #[test]
         fn nothing_panics(word in "\\PC*", argument in "\\PC*") {
             match ArgumentTemplate::parse(&word) {
-                Ok(template) => { _ = template.check(&argument); }
+                Ok(template) => drop(template.check(&argument)),
                 Err(error) => prop_assert!(word.get(error.range).is_some()),
             }
         }

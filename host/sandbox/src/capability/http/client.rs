@@ -144,9 +144,10 @@ impl HttpClient {
         }
         match (admitted.is_empty(), refusal) {
             (false, _) => Ok(admitted),
-            (true, Some(refusal)) => {
-                Err(ConnectError::Denied { reason: refusal.to_string(), error: Error::DestinationIpProhibited })
-            }
+            (true, Some(refusal)) => Err(ConnectError::Denied {
+                reason: refusal.to_string(),
+                error: Error::DestinationIpProhibited,
+            }),
             (true, None) => {
                 Err(Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None }
                     .into())

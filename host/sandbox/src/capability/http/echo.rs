@@ -16,6 +16,10 @@ use regex::bytes::{Regex, RegexBuilder};
 /// Shorter values would be found by chance in any answer.
 const SHORTEST: usize = 8;
 
+/// So many bytes at the end of a form stand for the whole of it. Long tokens would cost tens of milliseconds to prepare
+/// for, and differ from other tokens of their kind at the end (a signature), not at the beginning.
+const TELLING: usize = 48;
+
 /// The forms in which a value could come back.
 #[derive(Clone)]
 pub(super) struct EchoForms {
@@ -37,7 +41,7 @@ impl EchoForms {
         if forms.is_empty() {
             return Ok(Self { any: None, longest });
         }
-        let alternatives: Vec<String> = forms.iter().map(|form| bytes_pattern(form)).collect();
+        let alternatives: Vec<String> = forms.iter().map(|form| pattern(form)).collect();
         let any = RegexBuilder::new(&format!("(?s-u:{})", alternatives.join("|")))
             .size_limit(32 << 20)
             .build()
@@ -51,9 +55,10 @@ impl EchoForms {
     }
 }
 
-fn bytes_pattern(form: &[u8]) -> String {
+fn pattern(form: &[u8]) -> String {
     use std::fmt::Write as _;
-    form.iter().fold(String::new(), |mut pattern, byte| {
+    let end = form.get(form.len().saturating_sub(TELLING)..).unwrap_or(form);
+    end.iter().fold(String::new(), |mut pattern, byte| {
         _ = write!(pattern, "\\x{byte:02x}");
         pattern
     })
@@ -175,6 +180,18 @@ mod tests {
             assert!(stopped, "chunks of {size}");
             assert!(passed.iter().all(|byte| *byte == b'a'), "chunks of {size}");
         }
+    }
+
+    #[test]
+    fn a_long_value_is_known_by_its_end_and_held_back_whole() {
+        let secret: String = (0..2000_u32)
+            .map(|at| char::from_digit((at.wrapping_mul(2_654_435_761) >> 16) % 36, 36).unwrap())
+            .collect();
+        let mut window = EchoWindow::new(EchoForms::new(&[&secret]).unwrap());
+        for chunk in secret.as_bytes()[..1999].chunks(100) {
+            assert_eq!(window.push(Bytes::copy_from_slice(chunk)), Ok(Bytes::new()));
+        }
+        assert_eq!(window.push(Bytes::copy_from_slice(&secret.as_bytes()[1999..])), Err(Echoed));
     }
 
     proptest! {

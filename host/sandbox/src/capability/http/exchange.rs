@@ -217,16 +217,13 @@ impl Watch {
         }
         loop {
             let until = self.body.until.min(Instant::now() + self.body.between_bytes);
-            let frame = match timeout_at(until, self.body.inner.frame()).await {
-                Ok(frame) => frame,
-                Err(_) => {
-                    let total = until == self.body.until;
-                    return self.fail(if total {
-                        Error::HttpResponseTimeout
-                    } else {
-                        Error::ConnectionReadTimeout
-                    });
-                }
+            let Ok(frame) = timeout_at(until, self.body.inner.frame()).await else {
+                let total = until == self.body.until;
+                return self.fail(if total {
+                    Error::HttpResponseTimeout
+                } else {
+                    Error::ConnectionReadTimeout
+                });
             };
             match frame {
                 None => return self.end(),

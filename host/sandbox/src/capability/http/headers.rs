@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, header};
 const IDENTITY: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "proxy-authenticate"];
 
 /// These steer the connection and not the request. `host` is written by the host from the checked URL.
-const CONNECTION: [&str; 11] = [
+const CONNECTION: [&str; 10] = [
     "connection",
     "expect",
     "host",
@@ -20,7 +20,6 @@ const CONNECTION: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "via",
 ];
 
 /// Some frameworks take method or path from here, whatever the request line says.

@@ -70,11 +70,11 @@ async fn serve(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<String>>
         seen.lock().unwrap().push(request);
     }
     match reply {
-        Reply::Say(text) => _ = stream.write_all(text.as_bytes()).await,
+        Reply::Say(text) => drop(stream.write_all(text.as_bytes()).await),
         Reply::Pieces(pieces) => {
             for piece in pieces {
-                _ = stream.write_all(piece.as_bytes()).await;
-                _ = stream.flush().await;
+                drop(stream.write_all(piece.as_bytes()).await);
+                drop(stream.flush().await);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

@@ -47,7 +47,7 @@ impl Secure {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let io = TokioIo::new(stream);
-                    _ = if is_h2 {
+                    let served = if is_h2 {
                         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                             .serve_connection(io, service_fn(tell))
                             .await
@@ -56,6 +56,7 @@ impl Secure {
                             .serve_connection(io, service_fn(tell))
                             .await
                     };
+                    drop(served);
                 });
             }
         });
