@@ -1,1 +1,40 @@
-//! Runs granted programs, without a shell.
+//! The plugin `command`: granted programs, run without a shell.
+//!
+//! This file is the thin layer between the bindings and the logic; it decides nothing.
+
+mod effect;
+mod run;
+
+use bindings::exports::windlass::contracts::command::{Completed, Effect, Guest, Invocation};
+use run::Host;
+use windlass_sdk::{Attempt, Failure, Plan};
+
+windlass_sdk::plugin! {
+    wit: ["../../wit/plugin", "../../wit/contracts", "wit"],
+    world: "windlass:command-plugin/plugin",
+    exports: Plugin,
+}
+
+struct Plugin;
+
+impl Guest for Plugin {
+    fn check(input: Invocation) -> Result<Completed, Failure> {
+        run::check(&Host, &input)
+    }
+
+    fn plan_run(input: Effect, before: Vec<Attempt>) -> Result<Plan, Failure> {
+        effect::plan(&Host, &input, &before)
+    }
+
+    fn apply_run(input: Effect, plan: Plan) -> Result<Completed, Failure> {
+        effect::apply(&Host, &input, &plan)
+    }
+
+    fn plan_undo_run(input: Effect, done: Vec<Attempt>) -> Result<Plan, Failure> {
+        effect::plan_undo(&Host, &input, &done)
+    }
+
+    fn undo_run(input: Effect, _done: Vec<Attempt>, _plan: Plan) -> Result<(), Failure> {
+        effect::undo(&Host, &input)
+    }
+}
