@@ -48,6 +48,8 @@ struct Queued {
 struct Pending {
     answer: oneshot::Receiver<Result<(), Error>>,
     place: Place,
+    /// What went along, to be queued again if it was not written.
+    queued: Queued,
 }
 
 impl std::fmt::Debug for RunWriter {
@@ -175,20 +177,27 @@ impl RunWriter {
         }
         let member = self.seal(events)?;
         let place = member.to;
-        self.pending = Some(Pending { answer: slot.send(member), place });
+        let queued = std::mem::take(&mut self.queued);
+        self.pending = Some(Pending { answer: slot.send(member), place, queued });
         self.settle().await
     }
 
     async fn settle(&mut self) -> Result<(), Error> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
         let answer = (&mut pending.answer).await;
-        let place = pending.place;
-        self.pending = None;
-        answer.map_err(|_| self.writer.stopped())??;
-        self.place = place;
-        self.creation = None;
-        self.queued = Queued::default();
-        Ok(())
+        let Some(Pending { place, queued, .. }) = self.pending.take() else { return Ok(()) };
+        match answer {
+            Ok(Ok(())) => {
+                self.place = place;
+                self.creation = None;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                self.queued.put_before(queued);
+                Err(error)
+            }
+            Err(_) => Err(self.writer.stopped()),
+        }
     }
 
     /// Seals events into a member of a commit. What was queued stays so until the commit is answered.
@@ -241,6 +250,14 @@ impl RunWriter {
 }
 
 impl Queued {
+    /// Queues again what was queued earlier; what was said since counts.
+    fn put_before(&mut self, earlier: Self) {
+        self.status = self.status.take().or(earlier.status);
+        self.ended_ms = self.ended_ms.or(earlier.ended_ms);
+        self.blobs.splice(0..0, earlier.blobs);
+        self.components.splice(0..0, earlier.components);
+    }
+
     fn is_empty(&self) -> bool {
         self.status.is_none()
             && self.ended_ms.is_none()

@@ -86,8 +86,10 @@ async fn an_append_that_was_given_up_is_found_again() {
         tokio::time::timeout(Duration::from_millis(30), run.append(vec![event("First", "")])).await;
     assert!(given_up.is_err());
     assert_eq!(run.head(), 1);
+    run.set_status("settling", None);
     sqlx::query("COMMIT").execute(&mut raw).await.unwrap();
     run.append(vec![event("Second", "")]).await.unwrap();
+    assert_eq!(store.run(run.run_id()).await.unwrap().status, "settling");
     let kinds: Vec<_> =
         store.read_run(run.run_id()).await.unwrap().into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, ["RunCreated", "First", "Second"]);
