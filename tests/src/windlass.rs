@@ -96,9 +96,12 @@ impl Windlass {
         Running { child, output, name }
     }
 
-    /// The ids of the runs of the store, as `list --output json` has them.
+    /// The ids of the runs of the store, as `list --output json` has them; none before there is a store.
     #[must_use]
     pub fn runs(&self) -> Vec<String> {
+        if !self.state().join("store.db").exists() {
+            return Vec::new();
+        }
         let listed = self.run(["list", "--output", "json"]).expect(0).json();
         let runs = listed["runs"].as_array().unwrap_or_else(|| panic!("no runs in {listed}"));
         runs.iter()

@@ -11,7 +11,7 @@ version = { type = "strnig" }
 
 [plugins.api]
 source = "builtin:http"
-allow  = ["http FETCH http://127.0.0.1/health"]
+allow  = ["http GET http://127.0.0.1/health"]
 
 [[step]]
 id   = "healthy"

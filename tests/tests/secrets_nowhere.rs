@@ -19,7 +19,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         let encoded = base64(&padded);
         // Only the characters that depend on the secret alone.
         let whole = encoded.trim_end_matches('=');
-        forms.push(whole[lead.div_ceil(2) * 2..whole.len() - 2].as_bytes().to_vec());
+        forms.push(whole[lead + usize::from(lead > 0)..whole.len() - 2].as_bytes().to_vec());
     }
     forms
 }
@@ -176,7 +176,7 @@ fn secrets_are_in_no_file_log_report_or_command_line() {
     let runbook = staging.workspace.path("runbooks/staging.toml").display().to_string();
     let environment = staging.workspace.path("runbooks/environments/rehearsal.toml").display().to_string();
     let traced =
-        staging.windlass.command(["run", &runbook, "--env", &environment]).env("RUST_LOG", "trace").output();
+        staging.windlass.command(["run", &runbook, "--env", &environment]).env("WINDLASS_LOG", "trace").output();
     let traced = traced.unwrap();
     let output =
         format!("{}{}", String::from_utf8_lossy(&traced.stdout), String::from_utf8_lossy(&traced.stderr));
