@@ -50,7 +50,9 @@ pub fn parts(url: &str) -> Result<Parts<'_>, String> {
 /// # Errors
 /// A sentence, where a path comes without a base.
 pub fn join(base: Option<&str>, url: &str) -> Result<String, String> {
-    if url.contains("://") {
+    // Another URL may stand in the query: only one before any `/` or `?` makes this one absolute.
+    let scheme = url.find([':', '/', '?']).and_then(|end| url.get(end..));
+    if scheme.is_some_and(|rest| rest.starts_with("://")) {
         return Ok(url.to_owned());
     }
     let base = base.ok_or_else(|| {
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(join(Some("https://h"), "health").as_deref(), Ok("https://h/health"));
         assert_eq!(join(Some("https://h"), "?q").as_deref(), Ok("https://h?q"));
         assert_eq!(join(Some("https://h"), "http://other/").as_deref(), Ok("http://other/"));
+        assert_eq!(join(Some("https://h"), "/to?u=http://x").as_deref(), Ok("https://h/to?u=http://x"));
         assert!(join(None, "/health").unwrap_err().contains("no base URL"));
     }
 
