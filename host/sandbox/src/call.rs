@@ -216,7 +216,7 @@ impl Plugin {
         let output = result(done, &callable.shape, context)?;
         if call.phase.returns_plan() {
             let plan =
-                serde_json::from_value(output).map_err(|error| invalid(format!("its plan: {error}")))?;
+                serde_json::from_value(output).map_err(|error| invalid(&format!("its plan: {error}")))?;
             return Ok(Returned::Plan(plan));
         }
         Ok(Returned::Output(output))
@@ -275,7 +275,7 @@ impl Plugin {
                 Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                     tokio::time::sleep(Duration::from_millis(5).min(context.time_left())).await;
                 }
-                Err(error) => return Err(Ending::trap(error, store.data())),
+                Err(error) => return Err(Ending::trap(&error, store.data())),
             }
         }
     }
@@ -285,7 +285,7 @@ fn fault(message: String) -> Ending {
     Ending::Fault(HostFault(message))
 }
 
-fn invalid(why: String) -> Ending {
+fn invalid(why: &str) -> Ending {
     Ending::Failure(Failure {
         code: "invalid-output".to_owned(),
         message: format!("the plugin returned what it may not: {why}"),
@@ -322,7 +322,7 @@ async fn invoke(
             let [returned] = results;
             Ok(returned)
         }
-        Err(error) => Err(Ending::trap(error, store.data())),
+        Err(error) => Err(Ending::trap(&error, store.data())),
     }
 }
 
@@ -340,7 +340,7 @@ fn result(returned: Val, shape: &crate::inspect::Shape, context: &CallContext) -
         Val::Result(Err(failure)) => {
             let failure = read(failure, Some(&shape.failure))?;
             let failure =
-                serde_json::from_value(failure).map_err(|error| invalid(format!("its failure: {error}")))?;
+                serde_json::from_value(failure).map_err(|error| invalid(&format!("its failure: {error}")))?;
             Err(Ending::failure(failure))
         }
         _ => Err(fault("a function of the plugin returned no result".to_owned())),

@@ -56,7 +56,7 @@ impl Compiler {
                 let compiled = tokio::task::spawn_blocking(move || compile_here(&component, kind)).await;
                 compiled
                     .map_err(|error| HostFault::new("the compiler's thread is gone", error))?
-                    .map_err(refused)
+                    .map_err(|why| refused(&why))
             }
             Self::Child { program, arguments } => {
                 let mut command = Command::new(program);
@@ -67,7 +67,7 @@ impl Compiler {
     }
 }
 
-fn refused(why: String) -> LoadError {
+fn refused(why: &str) -> LoadError {
     LoadError::with_help(
         format!("it can't be compiled: {why}"),
         "if the same file was compiled before, it is damaged; else build it with another version of its tools",
@@ -108,12 +108,12 @@ async fn compile_in(mut command: Command, component: &[u8], kind: Kind) -> Resul
     let status = match tokio::time::timeout(WALL, work).await {
         Ok(Ok(status)) => status,
         Ok(Err(error)) => return Err(HostFault::new("the compiling process can't be heard", error).into()),
-        Err(_) => return Err(refused(format!("compiling took longer than {} s", WALL.as_secs()))),
+        Err(_) => return Err(refused(&format!("compiling took longer than {} s", WALL.as_secs()))),
     };
     match answer.split_first() {
         Some((&DONE, code)) if status.success() => Ok(code.to_vec()),
-        Some((&REFUSED, why)) if status.success() => Err(refused(plain(&String::from_utf8_lossy(why)))),
-        _ => Err(refused(format!(
+        Some((&REFUSED, why)) if status.success() => Err(refused(&plain(&String::from_utf8_lossy(why)))),
+        _ => Err(refused(&format!(
             "the compiler was stopped ({status}); it may use {} and {PROCESSOR_SECONDS} s of processor time",
             Size(MEMORY)
         ))),

@@ -192,8 +192,8 @@ pub(crate) struct Meter {
     memory: usize,
     table_limit: usize,
     tables: usize,
-    instances: usize,
-    memories: usize,
+    max_instances: usize,
+    max_memories: usize,
     hit: Option<LimitHit>,
 }
 
@@ -204,8 +204,8 @@ impl Meter {
             memory: 0,
             table_limit: limits.table_elements.min(MAX_TABLE_ELEMENTS),
             tables: 0,
-            instances: limits.instances,
-            memories: limits.memories,
+            max_instances: limits.instances,
+            max_memories: limits.memories,
             hit: None,
         }
     }
@@ -248,14 +248,15 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        self.instances
+        self.max_instances
     }
 
+    /// A guest has about one table for each instance; their size is what matters.
     fn tables(&self) -> usize {
-        self.instances
+        self.max_instances
     }
 
     fn memories(&self) -> usize {
-        self.memories
+        self.max_memories
     }
 }

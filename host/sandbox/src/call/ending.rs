@@ -33,12 +33,12 @@ impl Ending {
     pub(super) fn value(error: &ValueError) -> Self {
         match error {
             ValueError::TooLong(most) => Self::Limit(LimitHit::new(LimitKind::Output, *most as u64)),
-            ValueError::Misfit { .. } => super::invalid(error.to_string()),
+            ValueError::Misfit { .. } => super::invalid(&error.to_string()),
         }
     }
 
     /// The guest did not return.
-    pub(super) fn trap(error: wasmtime::Error, state: &CallState) -> Self {
+    pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Self {
         tracing::debug!(error = %plain(&format!("{error:?}")), "a guest trapped");
         let limits = &state.call.limits;
         let trap = error.downcast_ref::<Trap>();

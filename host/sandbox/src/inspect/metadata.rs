@@ -47,12 +47,12 @@ struct TypeDocs {
 impl Metadata {
     /// The doc comment of a function.
     pub(super) fn function(&self, interface: &str, function: &str) -> Option<String> {
-        self.docs.get(interface)?.functions.get(function).map(clean)
+        self.docs.get(interface)?.functions.get(function).map(|text| clean(text))
     }
 
     /// The doc comment of a record's field.
     pub(super) fn field(&self, interface: &str, record: &str, field: &str) -> Option<String> {
-        self.docs.get(interface)?.types.get(record)?.fields.get(field).map(clean)
+        self.docs.get(interface)?.types.get(record)?.fields.get(field).map(|text| clean(text))
     }
 }
 
@@ -66,8 +66,8 @@ pub(super) fn read(bytes: &[u8]) -> (Metadata, Vec<String>) {
     }
     match serde_json::from_slice::<Metadata>(section) {
         Ok(mut metadata) => {
-            metadata.version = metadata.version.as_ref().map(clean);
-            metadata.description = metadata.description.as_ref().map(clean);
+            metadata.version = metadata.version.as_ref().map(|text| clean(text));
+            metadata.description = metadata.description.as_ref().map(|text| clean(text));
             metadata.slots.truncate(MAX_SLOTS);
             for slot in &mut metadata.slots {
                 slot.name = clean(&slot.name);
@@ -99,7 +99,7 @@ fn section(bytes: &[u8]) -> Option<&[u8]> {
     None
 }
 
-fn clean(text: &String) -> String {
+fn clean(text: &str) -> String {
     // Paragraphs stay: each line is cleaned alone.
     let lines: Vec<String> = text.lines().map(plain).collect();
     cut(lines.join("\n"), MAX_TEXT)

@@ -76,7 +76,8 @@ fn present(value: &Value, ours: &Type, theirs: &Theirs, place: Place<'_>) -> Res
         Type::Tuple(types) => {
             let Theirs::Tuple(theirs) = theirs else { return Err(unlike(place)) };
             let items = value.as_array().filter(|items| items.len() == types.len());
-            let items = items.ok_or_else(|| expected(place, &format!("a list of {}", types.len()), value))?;
+            let items =
+                items.ok_or_else(|| place.misfit(format!("a list of exactly {} is expected", types.len())))?;
             let encoded =
                 items.iter().zip(types).zip(theirs.types()).enumerate().map(
                     |(index, ((item, ours), theirs))| encode(Some(item), ours, &theirs, place.index(index)),
@@ -113,7 +114,10 @@ fn integer(value: &Value, theirs: &Theirs, place: Place<'_>) -> Result<Val, Valu
         }),
         _ => None,
     };
-    let whole = whole.ok_or_else(|| expected(place, "a whole number", value))?;
+    let whole = whole.ok_or_else(|| match value {
+        Value::Number(_) => place.misfit("a whole number is expected, not a fraction"),
+        other => expected(place, "a whole number", other),
+    })?;
     let val = match theirs {
         Theirs::U8 => u8::try_from(whole).ok().map(Val::U8),
         Theirs::U16 => u16::try_from(whole).ok().map(Val::U16),
@@ -139,7 +143,7 @@ fn float(value: &Value, theirs: &Theirs, place: Place<'_>) -> Result<Val, ValueE
             if fits {
                 Ok(Val::Float32(narrow))
             } else {
-                Err(place.misfit(format!("{number} is out of range")))
+                Err(place.misfit(format!("{number:e} is out of range")))
             }
         }
         _ => Err(unlike(place)),
@@ -185,7 +189,10 @@ fn variant(value: &Value, ours: &Variant, theirs: &Theirs, place: Place<'_>) -> 
         Value::String(name) => (name.as_str(), None),
         Value::Object(fields) => match fields.iter().next() {
             Some((name, payload)) if fields.len() == 1 => (name.as_str(), Some(payload)),
-            _ => return Err(expected(place, "a table with one key", value)),
+            _ => {
+                let keys = fields.len();
+                return Err(place.misfit(format!("a table with one key is expected, not one with {keys}")));
+            }
         },
         other => return Err(expected(place, "a name, or a table with one key", other)),
     };

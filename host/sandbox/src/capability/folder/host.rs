@@ -5,8 +5,9 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode, Filesize,
-    Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
+    Filesize, Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags,
+    PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
@@ -29,7 +30,10 @@ impl Host for FolderView<'_> {
         self.inner.convert_error_code(error)
     }
 
-    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
         self.inner.filesystem_error_code(error)
     }
 }
@@ -162,7 +166,12 @@ impl HostDescriptor for FolderView<'_> {
         link
     }
 
-    async fn metadata_hash_at(&mut self, at: File, follow: PathFlags, path: String) -> FsResult<MetadataHashValue> {
+    async fn metadata_hash_at(
+        &mut self,
+        at: File,
+        follow: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
         let target = self.path(at.rep(), &path);
         let hash = self.inner.metadata_hash_at(at, follow, path).await;
         self.note_read("look at", target, &hash);
@@ -195,7 +204,13 @@ impl HostDescriptor for FolderView<'_> {
         self.inner.read_via_stream(file, offset)
     }
 
-    async fn advise(&mut self, file: File, offset: Filesize, length: Filesize, advice: Advice) -> FsResult<()> {
+    async fn advise(
+        &mut self,
+        file: File,
+        offset: Filesize,
+        length: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
         self.inner.advise(file, offset, length, advice).await
     }
 

@@ -120,7 +120,11 @@ impl FolderView<'_> {
         if self.denied_after_all(operation, &path, result) {
             return;
         }
-        if answered { self.call.read_succeeded() } else { self.call.read_failed() }
+        if answered {
+            self.call.read_succeeded();
+        } else {
+            self.call.read_failed();
+        }
         if operation == "open" || operation == "list" {
             self.audit(operation, path, true);
         }
