@@ -523,12 +523,12 @@ impl Event {
     /// The attempt that the envelope is bound to, for events that are about one.
     #[must_use]
     pub fn binding(&self) -> Option<Binding<'_>> {
-        let attempt = match self {
-            Self::AttemptStarted { attempt, .. }
-            | Self::ReceiptLeft { attempt, .. }
-            | Self::ProcessStarted { attempt, .. }
-            | Self::AttemptFinished { attempt, .. } => attempt,
-            _ => return None,
+        let (Self::AttemptStarted { attempt, .. }
+        | Self::ReceiptLeft { attempt, .. }
+        | Self::ProcessStarted { attempt, .. }
+        | Self::AttemptFinished { attempt, .. }) = self
+        else {
+            return None;
         };
         Some(Binding {
             step: &attempt.effect.step,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use windlass_runbook::expression::{Expression, Root};
-use windlass_runbook::model::{Invocation, Runbook, Step, StepBody};
+use windlass_runbook::model::{Runbook, Step, StepBody};
 
 use crate::event::CallName;
 
@@ -29,52 +29,46 @@ impl Layout {
     pub(crate) fn new(runbook: Arc<Runbook>) -> Self {
         let main = runbook.steps.len();
         let steps = || runbook.steps.iter().chain(&runbook.finally);
-        let paths: Vec<Arc<str>> =
-            steps()
-                .enumerate()
-                .map(|(index, step)| {
-                    if index < main { step.id.as_str().into() } else { format!("finally/{}", step.id).into() }
-                })
-                .collect();
+        let mut paths: Vec<Arc<str>> = runbook.steps.iter().map(|step| step.id.as_str().into()).collect();
+        paths.extend(runbook.finally.iter().map(|step| Arc::from(format!("finally/{}", step.id))));
+        let nodes = paths.len() + runbook.stages.len();
         let mut layout = Self {
             calls: steps().map(|step| call_name(&runbook, step)).collect(),
             index: paths.iter().enumerate().map(|(index, path)| (Arc::clone(path), index)).collect(),
             main,
-            dependents: vec![Vec::new(); main + runbook.finally.len() + runbook.stages.len()],
-            waits_for: vec![0; main + runbook.finally.len() + runbook.stages.len()],
+            dependents: vec![Vec::new(); nodes],
+            waits_for: vec![0; nodes],
             paths,
-            runbook: Arc::clone(&runbook),
+            runbook,
         };
-        layout.add_edges(&runbook);
-        layout
-    }
-
-    fn add_edges(&mut self, runbook: &Runbook) {
-        let barrier = |stage: usize| self.paths.len() + stage;
-        let mut edges = Vec::new();
-        for (index, step) in runbook.steps.iter().enumerate() {
-            edges.extend(step.needs.iter().map(|&need| (need, index)));
-        }
-        for (number, stage) in runbook.stages.iter().enumerate() {
-            for step in stage.steps.clone() {
-                edges.push((barrier(number), step));
-                if number + 1 < runbook.stages.len() {
-                    edges.push((step, barrier(number + 1)));
-                }
-            }
-            // A stage without steps still comes between the two beside it.
-            if number + 1 < runbook.stages.len() {
-                edges.push((barrier(number), barrier(number + 1)));
-            }
-        }
-        for (from, to) in edges {
+        for (from, to) in layout.edges() {
             if let (Some(dependents), Some(count)) =
-                (self.dependents.get_mut(from), self.waits_for.get_mut(to))
+                (layout.dependents.get_mut(from), layout.waits_for.get_mut(to))
             {
                 dependents.push(to);
                 *count += 1;
             }
         }
+        layout
+    }
+
+    fn edges(&self) -> Vec<(Node, Node)> {
+        let barrier = |stage: usize| self.paths.len() + stage;
+        let mut edges = Vec::new();
+        for (index, step) in self.runbook.steps.iter().enumerate() {
+            edges.extend(step.needs.iter().map(|&need| (need, index)));
+        }
+        let stages = &self.runbook.stages;
+        for (number, stage) in stages.iter().enumerate() {
+            let next = (number + 1 < stages.len()).then(|| barrier(number + 1));
+            for step in stage.steps.clone() {
+                edges.push((barrier(number), step));
+                edges.extend(next.map(|next| (step, next)));
+            }
+            // A stage without steps still comes between the two beside it.
+            edges.extend(next.map(|next| (barrier(number), next)));
+        }
+        edges
     }
 
     pub(crate) fn step(&self, index: usize) -> Option<&Step> {

@@ -108,12 +108,14 @@ pub struct Question {
     pub since: Millis,
 }
 
+#[expect(clippy::derivable_impls, reason = "a macro makes the enum")]
 impl Default for Phase {
     fn default() -> Self {
         Self::Pending
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "a macro makes the enum")]
 impl Default for Effect {
     fn default() -> Self {
         Self::None

@@ -1,5 +1,7 @@
 //! The events' JSON, one of each kind: a format that is for ever.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::sync::Arc;
 
 use indexmap::IndexMap;

@@ -1,5 +1,7 @@
 //! `windlass plan`: what it says of each step, and that it never writes.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 mod support;
 
 use std::collections::VecDeque;

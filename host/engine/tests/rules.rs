@@ -1,5 +1,7 @@
 //! The rules of a run, each with a test named after it.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 mod support;
 
 use serde_json::json;
@@ -727,7 +729,7 @@ fn a_person_can_say_that_a_failed_step_was_applied_after_all() {
     assert_eq!(run.answer("make", None, Answer::Applied { output: None }), SUCCEEDED);
     assert_eq!(run.calls, ["plan make", "apply make", "read next"]);
     run.answer("make", None, Answer::NotApplied);
-    assert_eq!(run.refused, ["step `make` is succeeded: there is nothing to say about it"]);
+    assert_eq!(run.refused, ["the run's verdict is decided: there is nothing to say any more"]);
 }
 
 #[test]
@@ -848,4 +850,32 @@ fn a_step_that_waits_to_be_tried_again_does_so_after_a_crash_too() {
     run.restart();
     assert_eq!(run.state().step("look").unwrap().work.phase, Phase::Retrying);
     assert_eq!(run.start(), SUCCEEDED);
+}
+
+#[test]
+fn a_failure_with_an_effect_that_can_t_be_told_is_tried_anew_after_resume() {
+    // Half of it landed: what is left differs from what was planned.
+    let mut run = Driver::scripted(chain(vec![write("files")]), |seen| {
+        if seen.writes() && seen.count == 1 {
+            return Some((failed("disk-full", false, true), false));
+        }
+        (!seen.before().is_empty() && seen.had == 0).then(|| {
+            let mut plan = plan_of(Status::Differs, true);
+            plan.changes.clear();
+            (report(Ok(windlass_engine::Returned::Plan(plan)), false), false)
+        })
+    });
+    assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]));
+    assert_eq!(run.status("files"), "failed (unknown)");
+    assert_eq!(run.state().world(), World::Unknown);
+    assert_eq!(run.resume(), SUCCEEDED);
+    assert_eq!(run.had("files"), 1);
+}
+
+#[test]
+fn a_deep_chain_needs_no_deep_stack() {
+    let steps = (0..10_000).map(|n| read(&format!("s{n}")).when("false")).collect();
+    let mut run = Driver::new(chain(steps));
+    assert_eq!(run.start(), SUCCEEDED);
+    assert!(run.machine.looked_at() < 20_000);
 }

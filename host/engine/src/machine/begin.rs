@@ -69,7 +69,7 @@ impl Machine {
             Err(Unresolved::Upstream(from)) => {
                 return self.fail_expression(unit, "with", &format!("step `{from}` has no output"));
             }
-            Err(Unresolved::Failed(failure)) => return self.fail(unit, failure),
+            Err(Unresolved::Failed(failure)) => return self.fail(unit, *failure),
         };
         let generation = self.work(unit).map_or(1, |work| match &work.input {
             Some(before) if *before != input => work.generation + 1,
@@ -96,14 +96,13 @@ impl Machine {
             Ok(value) => value,
             Err(ExpressionError::NoOutput { step, .. }) => return Err(Unresolved::Upstream(step)),
             Err(error) => {
-                return Err(Unresolved::Failed(StepFailure::Expression {
-                    field: "with".to_owned(),
-                    message: error.to_string(),
-                }));
+                let (field, message) = ("with".to_owned(), error.to_string());
+                return Err(Unresolved::Failed(Box::new(StepFailure::Expression { field, message })));
             }
         };
-        coerce_record(value, &invocation.input_type)
-            .map_err(|mismatch| Unresolved::Failed(StepFailure::Input { message: mismatch.to_string() }))
+        coerce_record(value, &invocation.input_type).map_err(|mismatch| {
+            Unresolved::Failed(Box::new(StepFailure::Input { message: mismatch.to_string() }))
+        })
     }
 
     /// Goes on with a unit that has begun, from wherever its events say it stands.
@@ -154,5 +153,5 @@ pub(super) enum Unresolved {
     /// A step that it reads has no output.
     Upstream(String),
     /// The step fails.
-    Failed(StepFailure),
+    Failed(Box<StepFailure>),
 }

@@ -22,13 +22,13 @@ impl Machine {
             return self.fail(unit, StepFailure::OutputTooLarge { bytes, limit: CAP });
         }
         if let Err(failure) = self.expectations(unit, &output) {
-            return self.fail(unit, failure);
+            return self.fail(unit, *failure);
         }
         let output = (!stored && !output.is_null()).then(|| Arc::new(output));
         self.succeed(unit, effect, output);
     }
 
-    fn expectations(&self, unit: Unit, output: &Value) -> Result<(), StepFailure> {
+    fn expectations(&self, unit: Unit, output: &Value) -> Result<(), Box<StepFailure>> {
         let layout = Arc::clone(&self.layout);
         let Some(step) = layout.step(unit.step) else { return Ok(()) };
         if step.expect.is_empty() {
@@ -40,16 +40,13 @@ impl Machine {
             match expression.evaluate_bool(&scope) {
                 Ok(true) => (),
                 Ok(false) => {
-                    return Err(StepFailure::Expectation {
-                        expression: expression.source().to_owned(),
-                        measured: measured(expression, &scope),
-                    });
+                    let measured = measured(expression, &scope);
+                    let expression = expression.source().to_owned();
+                    return Err(Box::new(StepFailure::Expectation { expression, measured }));
                 }
                 Err(error) => {
-                    return Err(StepFailure::Expression {
-                        field: "expect".to_owned(),
-                        message: error.to_string(),
-                    });
+                    let (field, message) = ("expect".to_owned(), error.to_string());
+                    return Err(Box::new(StepFailure::Expression { field, message }));
                 }
             }
         }

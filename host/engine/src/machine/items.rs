@@ -14,31 +14,27 @@ use crate::failure::StepFailure;
 use crate::layout::Layout;
 use crate::words::{Effect, Phase, SkipReason};
 
-/// How the items of a `for_each` are made, or why they can't be.
+/// The items of a `for_each`, or why there are none to be had.
 pub(crate) fn items_of(
     fan_out: &ForEach,
     value: Value,
     key_of: impl Fn(&Value) -> Result<Value, ExpressionError>,
-) -> Result<Vec<Item>, StepFailure> {
+) -> Result<Vec<Item>, Box<StepFailure>> {
+    let expression =
+        |field: &str, message: String| Box::new(StepFailure::Expression { field: field.to_owned(), message });
     let Value::Array(values) = value else {
-        return Err(StepFailure::Expression {
-            field: "for_each".to_owned(),
-            message: "it must be a list".to_owned(),
-        });
+        return Err(expression("for_each", "it must be a list".to_owned()));
     };
     let mut seen = HashSet::with_capacity(values.len());
     let mut items = Vec::with_capacity(values.len());
     for value in values {
         let key = match &fan_out.key {
             None => text_of(&value),
-            Some(_) => text_of(&key_of(&value).map_err(|error| StepFailure::Expression {
-                field: "key".to_owned(),
-                message: error.to_string(),
-            })?),
+            Some(_) => text_of(&key_of(&value).map_err(|error| expression("key", error.to_string()))?),
         };
         let key: Arc<str> = key.into();
         if !seen.insert(Arc::clone(&key)) {
-            return Err(StepFailure::DuplicateItem { key: key.to_string() });
+            return Err(Box::new(StepFailure::DuplicateItem { key: key.to_string() }));
         }
         items.push(Item { key, value: Arc::new(value) });
     }
@@ -68,7 +64,7 @@ impl Machine {
         });
         let items = match made {
             Ok(items) => items,
-            Err(failure) => return self.fail(unit, failure),
+            Err(failure) => return self.fail(unit, *failure),
         };
         // If the first item needs an output that isn't there, all of them do: the step is skipped, not failed.
         if let Some(first) = items.first()

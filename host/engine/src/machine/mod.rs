@@ -195,11 +195,11 @@ impl Machine {
                 self.connection_seen(connection, identity);
             }
             Observation::Answer { step, item, answer, who, reason } => {
-                self.answered(&step, item.as_deref(), answer, who, reason);
+                self.answered(&step, item.as_deref(), answer, &who, reason);
             }
             Observation::ResumeRequested { who } => self.resume(&who),
             Observation::Interrupt { who } => self.interrupt(&who),
-            Observation::CancelRequested { who, reason } => self.cancel_run(who, reason),
+            Observation::CancelRequested { who, reason } => self.cancel_run(&who, reason),
             Observation::Report { text } => {
                 self.report = Some(text);
                 if std::mem::take(&mut self.awaiting_report) {
@@ -378,6 +378,10 @@ impl Machine {
             CallPhase::Read if self.is_gate(unit) => left.min(cap_ms),
             // What became of an effect is found out even when the step's time is over.
             CallPhase::Plan | CallPhase::Output if resolving => left.max(cap_ms),
+            // The deadline of a finally step without a timeout is no reason to let a read take that long.
+            _ if self.layout.step(unit.step).is_some_and(|step| step.timeout_ms.is_none()) => {
+                left.min(cap_ms)
+            }
             _ => left,
         }
     }
@@ -399,7 +403,7 @@ impl Machine {
 
     // --- looking things up ---
 
-    fn step_of<'l>(layout: &'l Layout, unit: Unit) -> Option<&'l Step> {
+    fn step_of(layout: &Layout, unit: Unit) -> Option<&Step> {
         layout.step(unit.step)
     }
 

@@ -130,7 +130,7 @@ impl Machine {
         path: &str,
         item: Option<&str>,
         answer: Answer,
-        who: String,
+        who: &str,
         reason: String,
     ) {
         let unit = match self.answerable(path, item) {
@@ -150,7 +150,7 @@ impl Machine {
             step: Arc::clone(&step),
             item,
             answer: answer.clone(),
-            who: who.clone(),
+            who: who.to_owned(),
             reason,
         });
         self.commit();
@@ -161,10 +161,10 @@ impl Machine {
             Answer::NotApplied => (),
         }
         if self.state.open_questions() == 0 {
-            self.release(Hold::Unknown, &who);
+            self.release(Hold::Unknown, who);
         }
         if !self.paused_by_failure() {
-            self.release(Hold::Failure, &who);
+            self.release(Hold::Failure, who);
         }
     }
 
@@ -182,7 +182,10 @@ impl Machine {
         let unit = Unit { step, item: index };
         let work: &Work = self.work(unit).ok_or_else(|| format!("step `{path}` has not begun"))?;
         let failed = work.phase == Phase::Failed && work.writes && item.is_none();
-        if work.phase == Phase::Asking || (failed && !self.layout.is_finally(step)) {
+        let holds = failed && !self.layout.is_finally(step) && self.pauses(step);
+        if self.state.verdict().is_some() {
+            Err("the run's verdict is decided: there is nothing to say any more".to_owned())
+        } else if work.phase == Phase::Asking || holds {
             Ok(unit)
         } else {
             Err(format!("step `{path}` is {}: there is nothing to say about it", work.phase))
@@ -242,14 +245,14 @@ impl Machine {
         self.batch.cancels.extend(calls.into_iter().map(|(call, _)| Command::Cancel { call }));
     }
 
-    pub(super) fn cancel_run(&mut self, who: String, reason: String) {
+    pub(super) fn cancel_run(&mut self, who: &str, reason: String) {
         if self.state.verdict().is_some() || self.state.cancelled().is_some() {
             let message = "the run is over, or was cancelled already".to_owned();
             return self.batch.rest.push(Command::Refused { message });
         }
-        self.record(Event::CancelRequested { who: who.clone(), reason });
+        self.record(Event::CancelRequested { who: who.to_owned(), reason });
         for hold in [Hold::Operator, Hold::Failure, Hold::Unknown, Hold::Identity] {
-            self.release(hold, &who);
+            self.release(hold, who);
         }
         self.commit();
         self.cut_off(false);

@@ -34,7 +34,7 @@ impl Machine {
             Ok(output) => self.finish(unit, Effect::None, output, false),
             Err(failure) => {
                 self.read_failed(unit, &failure, report.elapsed_ms);
-                self.retry_or_fail(unit, CallPhase::Read, failure);
+                self.retry_or_fail(unit, CallPhase::Read, *failure);
             }
         }
     }
@@ -53,7 +53,7 @@ impl Machine {
         &mut self,
         unit: Unit,
         gate: &Gate,
-        result: Result<Value, CallFailure>,
+        result: Result<Value, Box<CallFailure>>,
         began: Millis,
         elapsed_ms: u64,
     ) {
@@ -61,11 +61,11 @@ impl Machine {
             Err(failure) if !failure.retryable() => {
                 self.read_failed(unit, &failure, elapsed_ms);
                 self.record_samples(unit);
-                let tries = self.work(unit).map_or(1, |work| work.tries);
+                let (tries, failure) = (self.work(unit).map_or(1, |work| work.tries), *failure);
                 return self.fail(unit, StepFailure::Call { phase: CallPhase::Read, failure, tries });
             }
             // A failure that may pass is a sample in which the gate is shut.
-            Err(failure) => (false, Vec::new(), Some(failure), Value::Null),
+            Err(failure) => (false, Vec::new(), Some(*failure), Value::Null),
             Ok(value) => {
                 let item = self.item_value(unit);
                 let scope = self.scope(item.as_deref(), Some(&value));
@@ -189,12 +189,13 @@ impl GateLive {
 }
 
 /// The output that a call must have had; a plan in its place is a fault of the host.
-pub(super) fn output_of(result: Result<Returned, CallFailure>) -> Result<Value, CallFailure> {
+pub(super) fn output_of(result: Result<Returned, CallFailure>) -> Result<Value, Box<CallFailure>> {
     match result {
         Ok(Returned::Output(value)) => Ok(value),
         Ok(Returned::Plan(_)) => {
-            Err(CallFailure::Fault { message: "the call returned a plan instead of an output".to_owned() })
+            let message = "the call returned a plan instead of an output".to_owned();
+            Err(Box::new(CallFailure::Fault { message }))
         }
-        Err(failure) => Err(failure),
+        Err(failure) => Err(Box::new(failure)),
     }
 }

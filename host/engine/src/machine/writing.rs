@@ -45,13 +45,16 @@ impl Machine {
         });
         if bytes > CAP {
             let failure = StepFailure::PlanTooLarge { bytes, limit: CAP };
-            return if unknown {
-                self.ask(unit, failure.to_string(), None)
+            if unknown {
+                self.ask(unit, failure.to_string(), None);
             } else {
-                self.fail(unit, failure)
-            };
+                self.fail(unit, failure);
+            }
+        } else if has_before {
+            self.resolve(unit, plan, report.reads);
+        } else {
+            self.planned(unit, plan);
         }
-        if has_before { self.resolve(unit, plan, report.reads) } else { self.planned(unit, plan) }
     }
 
     fn plan_failed(&mut self, unit: Unit, failure: CallFailure, elapsed_ms: u64) {
@@ -145,7 +148,7 @@ impl Machine {
             && plan.repeatable;
         let retry_due = work.retry_at.is_some_and(|at| at <= self.now);
         let failure = last
-            .filter(|attempt| attempt.ended_by_itself() && !retry_due)
+            .filter(|attempt| work.tries > 0 && attempt.ended_by_itself() && !retry_due)
             .and_then(|attempt| attempt.failure.clone());
         if unknown && !retry_due {
             let event = Event::AttemptsResolved {
@@ -218,14 +221,14 @@ impl Machine {
                     attempt,
                     effect,
                     output: None,
-                    failure: Some(failure.clone()),
+                    failure: Some((*failure).clone()),
                     elapsed_ms,
                 });
-                if sent || (failure == CallFailure::Cancelled && !self.may_start()) {
+                if sent || (*failure == CallFailure::Cancelled && !self.may_start()) {
                     // Planning again finds out what became of it, or begins anew; once the run may go on.
                     self.ready.push_back(unit);
                 } else {
-                    self.retry_or_fail(unit, CallPhase::Apply, failure);
+                    self.retry_or_fail(unit, CallPhase::Apply, *failure);
                 }
             }
         }
@@ -264,7 +267,7 @@ impl Machine {
                 if unknown {
                     self.keep_asking(unit, &failure);
                 } else {
-                    self.retry_or_fail(unit, CallPhase::Output, failure);
+                    self.retry_or_fail(unit, CallPhase::Output, *failure);
                 }
             }
         }

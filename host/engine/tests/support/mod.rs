@@ -161,9 +161,9 @@ impl With for Step {
 
 /// Steps in order, each after the one before it unless it names its needs.
 pub(crate) fn chain(mut steps: Vec<Step>) -> Runbook {
-    for index in 1..steps.len() {
-        if steps[index].needs.is_empty() {
-            steps[index].needs = vec![index - 1];
+    for (index, step) in steps.iter_mut().enumerate().skip(1) {
+        if step.needs.is_empty() {
+            step.needs = vec![index - 1];
         }
     }
     runbook(steps, Vec::new())
@@ -187,6 +187,14 @@ pub(crate) fn runbook(steps: Vec<Step>, finally: Vec<Step>) -> Runbook {
         signature,
     };
     Runbook {
+        sources: windlass_runbook::Sources {
+            runbook: Arc::new(windlass_runbook::SourceFile {
+                name: "test.toml".into(),
+                folder: "/".into(),
+                text: "".into(),
+            }),
+            environment: None,
+        },
         name: "test".into(),
         title: None,
         inputs: IndexMap::new(),
@@ -304,6 +312,8 @@ pub(crate) enum Outcome {
     Crashed,
 }
 
+type Pending = (CallId, Arc<str>, Option<Arc<str>>, CallRequest);
+
 /// The smallest runner: one call at a time, in the order asked for, with virtual time.
 pub(crate) struct Driver {
     pub(crate) runbook: Arc<Runbook>,
@@ -316,7 +326,7 @@ pub(crate) struct Driver {
     pub(crate) script: Script,
     pub(crate) effects: BTreeMap<(String, Option<String>), u32>,
     pub(crate) counts: BTreeMap<(String, Option<String>, &'static str), u32>,
-    pub(crate) pending: VecDeque<(CallId, Arc<str>, Option<Arc<str>>, CallRequest)>,
+    pub(crate) pending: VecDeque<Pending>,
     pub(crate) wake: Option<Millis>,
     pub(crate) calls: Vec<String>,
     pub(crate) refused: Vec<String>,
@@ -424,19 +434,19 @@ impl Driver {
             let commands = self.machine.decide(observation, self.now);
             self.check_order(&commands);
             match self.carry_out(commands) {
-                Step_::Go(observation) => next = observation,
-                Step_::Stop(outcome) => return outcome,
+                Next::Go(observation) => next = observation.map(|observation| *observation),
+                Next::Stop(outcome) => return outcome,
             }
         }
         panic!("the run does not end; last calls: {:?}", self.calls.iter().rev().take(5).collect::<Vec<_>>());
     }
 
-    fn carry_out(&mut self, commands: Vec<Command>) -> Step_ {
+    fn carry_out(&mut self, commands: Vec<Command>) -> Next {
         let mut stop = None;
         let mut next = None;
         for command in commands {
             if self.crashes_here() {
-                return Step_::Stop(Outcome::Crashed);
+                return Next::Stop(Outcome::Crashed);
             }
             match command {
                 Command::Record { event, at } => self.buffer.push((event, at)),
@@ -476,8 +486,8 @@ impl Driver {
         let again = State::replay(all.map(|(event, at)| (event, *at)));
         assert_eq!(&again, self.machine.state(), "a replay gives another state");
         match stop {
-            Some(outcome) => Step_::Stop(outcome),
-            None => Step_::Go(next),
+            Some(outcome) => Next::Stop(outcome),
+            None => Next::Go(next.map(Box::new)),
         }
     }
 
@@ -580,8 +590,8 @@ impl Driver {
     }
 }
 
-enum Step_ {
-    Go(Option<Observation>),
+enum Next {
+    Go(Option<Box<Observation>>),
     Stop(Outcome),
 }
 

@@ -4,10 +4,11 @@
 //! What a step would give is used by the steps after it as far as it is known: a step that would change something is
 //! taken to succeed, and whatever needs its output is *deferred*. Invariant: no call made here may write.
 
+mod rows;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_runbook::coerce::coerce_record;
 use windlass_runbook::expression::ExpressionError;
@@ -17,182 +18,16 @@ use windlass_runbook::units::duration_of;
 
 use crate::command::{CallId, CallKind, CallReport, CallRequest, Returned};
 use crate::event::{Event, Item, RunCreated};
-use crate::failure::{CallFailure, CallPhase, Measured, StepFailure};
+use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::{Direction, EffectId, Millis};
 use crate::layout::{Layout, uses_report};
 use crate::machine::{PLAN_MS, READ_MS, items_of};
 use crate::scope::{RunScope, measured};
 use crate::size::{CAP, json_bytes};
 use crate::state::State;
-use crate::words::{Effect, SkipReason, StepStatus, exit_code};
+use crate::words::{Effect, SkipReason, StepStatus};
 
-/// What the planner wants done or has found out.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PlanCommand {
-    /// Make this call and tell its end with [`Planner::called`].
-    Call {
-        /// What its end is told by.
-        call: CallId,
-        /// The step's path.
-        step: Arc<str>,
-        /// The item's key.
-        item: Option<Arc<str>>,
-        /// What to call; never in write mode.
-        request: CallRequest,
-    },
-    /// A step or an item has been planned.
-    Row(Box<PlanRow>),
-    /// All have.
-    Done(PlanSummary),
-}
-
-/// What a run would do with a step or an item.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlanRow {
-    /// The step's place in the runbook, finally steps last.
-    pub position: usize,
-    /// The step's path.
-    pub step: Arc<str>,
-    /// The item's key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub item: Option<Arc<str>>,
-    /// What it calls, as `plugin.action`; absent for `wait`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// What came of planning it.
-    #[serde(flatten)]
-    pub outcome: PlanOutcome,
-}
-
-/// What came of planning a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum PlanOutcome {
-    /// It would change something.
-    Changes {
-        /// What.
-        plan: Plan,
-    },
-    /// It is on its way already, by someone else.
-    InProgress {
-        /// What the plan says.
-        plan: Plan,
-    },
-    /// It is in place.
-    Unchanged {
-        /// What the step would return.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        output: Option<Arc<Value>>,
-    },
-    /// It only reads, and was read.
-    Read {
-        /// What it returned.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        output: Option<Arc<Value>>,
-        /// Its expectations, all met.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        expectations: Vec<Expectation>,
-    },
-    /// A gate, sampled once.
-    Gate {
-        /// The source of `until`.
-        until: String,
-        /// Whether it is true now.
-        open: bool,
-        /// What it looked at.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        measured: Vec<Measured>,
-        /// How the sample failed, if it did.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        failure: Option<CallFailure>,
-        /// Milliseconds between samples.
-        every_ms: u64,
-        /// For how long it must stay true, milliseconds.
-        hold_ms: u64,
-    },
-    /// It lets time pass.
-    Wait {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// A `for_each`; its items have rows of their own.
-    ForEach {
-        /// How many items there are.
-        items: u64,
-    },
-    /// It would be skipped.
-    Skipped {
-        /// Why.
-        reason: SkipReason,
-        /// Because of what.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        because: Option<String>,
-    },
-    /// It can't be planned before something else was done.
-    Deferred {
-        /// Why.
-        reason: String,
-    },
-    /// It would fail.
-    Failed {
-        /// Why.
-        failure: StepFailure,
-    },
-}
-
-/// An expectation and what it looked at.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Expectation {
-    /// Its source.
-    pub expression: String,
-    /// What it looked at.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub measured: Vec<Measured>,
-}
-
-/// How many rows came out how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PlanSummary {
-    /// Would change something, or are on their way.
-    pub changes: u64,
-    /// Are in place.
-    pub unchanged: u64,
-    /// Were read, gates included.
-    pub read: u64,
-    /// Can't be planned yet.
-    pub deferred: u64,
-    /// Would be skipped.
-    pub skipped: u64,
-    /// Would fail.
-    pub failed: u64,
-}
-
-impl PlanSummary {
-    /// The exit code of `windlass plan`: 1 if something would fail, 10 if something would change or can't be known
-    /// yet, else 0.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        if self.failed > 0 {
-            exit_code::FAILED
-        } else if self.changes > 0 || self.deferred > 0 {
-            exit_code::PLAN_CHANGES
-        } else {
-            exit_code::SUCCEEDED
-        }
-    }
-
-    const fn count(&mut self, outcome: &PlanOutcome) {
-        match outcome {
-            PlanOutcome::Changes { .. } | PlanOutcome::InProgress { .. } => self.changes += 1,
-            PlanOutcome::Unchanged { .. } => self.unchanged += 1,
-            PlanOutcome::Read { .. } | PlanOutcome::Gate { .. } => self.read += 1,
-            PlanOutcome::Wait { .. } | PlanOutcome::ForEach { .. } => (),
-            PlanOutcome::Skipped { .. } => self.skipped += 1,
-            PlanOutcome::Deferred { .. } => self.deferred += 1,
-            PlanOutcome::Failed { .. } => self.failed += 1,
-        }
-    }
-}
+pub use rows::{Expectation, PlanCommand, PlanOutcome, PlanRow, PlanSummary};
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -338,7 +173,7 @@ impl Planner {
                 });
                 match made {
                     Ok(items) => self.begin_items(place, items),
-                    Err(failure) => self.failed(place, failure),
+                    Err(failure) => self.failed(place, *failure),
                 }
             }
         }
@@ -370,11 +205,11 @@ impl Planner {
         }
         let done = self.fans.get(&step).is_some_and(|fan| fan.open == 0 && fan.next >= fan.items.len());
         if done && let Some(fan) = self.fans.remove(&step) {
-            self.close_fan(step, fan);
+            self.close_fan(step, &fan);
         }
     }
 
-    fn close_fan(&mut self, step: usize, fan: Fan) {
+    fn close_fan(&mut self, step: usize, fan: &Fan) {
         let path = self.layout.path(step);
         let whole = !fan.moved && fan.failed == 0;
         let outputs = fan
@@ -606,7 +441,9 @@ impl Planner {
     /// Failed, or deferred where something before it is yet to change.
     fn failed(&mut self, place: Place, failure: StepFailure) {
         let outcome = if self.moved.get(place.step).copied().unwrap_or(false) {
-            PlanOutcome::Deferred { reason: format!("not before the steps before it were done: {failure}") }
+            PlanOutcome::Deferred {
+                reason: format!("fails as things stand before the steps ahead of it have run: {failure}"),
+            }
         } else {
             PlanOutcome::Failed { failure }
         };
