@@ -17,7 +17,7 @@ pub(crate) struct Reader<'r> {
 impl<'r> Reader<'r> {
     /// `what` names the table in messages: "a step", "`[runbook]`".
     pub(crate) fn new(table: Table, what: impl Into<String>, report: &'r mut Report) -> Self {
-        Self { table, what: what.into(), known: Vec::new(), report }
+        Self { table, what: what.into(), known: Vec::with_capacity(24), report }
     }
 
     /// A table out of a value, or an error.

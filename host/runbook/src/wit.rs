@@ -82,7 +82,12 @@ pub enum Type {
     /// `bool`.
     Bool,
     /// Any of the integer types, with its bounds.
-    Integer { min: i64, max: u64 },
+    Integer {
+        /// The least value.
+        min: i64,
+        /// The greatest.
+        max: u64,
+    },
     /// `f32` or `f64`.
     Float,
     /// `char`.

@@ -1,5 +1,7 @@
 //! Every runbook in `bad/` and what is said about it. A file `NAME.env.toml` beside it is its environment.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail so")]
+
 mod support;
 
 use std::fs;

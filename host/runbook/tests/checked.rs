@@ -1,11 +1,13 @@
 //! Good runbooks: what comes out of them.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail so")]
+
 mod support;
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
-use support::{checked, draw, good};
+use support::{checked, draw, good, snapshot};
 use windlass_runbook::expression::{EmptyScope, Scope, Template};
 use windlass_runbook::model::{
     Connection, Credential, InputType, OnFailure, OnUnknown, PluginSource, Retry, SecretLocation, StepBody,
@@ -213,7 +215,7 @@ fn run_inputs_are_read_by_their_types() {
     assert_eq!(give(&[("version", "v1.2.3"), ("hosts", "[\"a,b\"]")]).unwrap()["hosts"], json!(["a,b"]));
     let wrong =
         give(&[("verison", "v1"), ("soak", "long"), ("colour", "blue"), ("dry", "maybe"), ("dry", "x")]);
-    insta::assert_snapshot!(draw(&wrong.unwrap_err()));
+    snapshot("wrong_inputs", &draw(&wrong.unwrap_err()));
     let pattern = give(&[("version", "1.2.3")]).unwrap_err();
     assert_eq!(pattern.iter().next().unwrap().code, "wrong-input");
 }

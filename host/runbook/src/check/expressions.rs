@@ -25,8 +25,55 @@ pub(crate) struct Context {
     pub(crate) item: Option<Shape>,
     /// The result it judges.
     pub(crate) result: Option<Shape>,
-    /// The steps whose status the step's `when` tests.
-    pub(crate) tested: Vec<String>,
+    /// What the step's `when` tests of other steps.
+    pub(crate) tested: Vec<Tested>,
+}
+
+/// A step that a condition looks at.
+#[derive(Debug, Clone)]
+pub(crate) struct Tested {
+    id: String,
+    /// Whether it looks at the output's presence or the effect: a step that was taken as done has no output, though it
+    /// succeeded.
+    output: bool,
+}
+
+/// Why a step that is done may have no output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    Skipped,
+    Failed,
+    Accepted,
+    Unreached,
+}
+
+impl Doubt {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Skipped => "its `when` may skip it",
+            Self::Failed => "it may fail, and the run continues",
+            Self::Accepted => "with `on_unknown = \"accept\"` it may be taken as done without one",
+            Self::Unreached => "the run may end before it",
+        }
+    }
+
+    fn help(self, id: &str) -> String {
+        let test = match self {
+            Self::Accepted => format!("has(steps.{id}.output)"),
+            _ => format!("steps.{id}.status == 'succeeded'"),
+        };
+        format!("test it first: `when = \"{test}\"`, or in the expression itself: `{test} ? … : …`")
+    }
+}
+
+/// What an expression tests of other steps.
+pub(crate) fn tests_of(expression: &Expression) -> Vec<Tested> {
+    let tested = |reference: &Reference| {
+        let output = reference.presence || matches!(reference.root, Root::StepEffect(_));
+        let tests = output || matches!(reference.root, Root::StepStatus(_));
+        reference.step().filter(|_| tests).map(|id| Tested { id: id.to_owned(), output })
+    };
+    expression.references().iter().filter_map(tested).collect()
 }
 
 /// Where an expression stands.
@@ -262,21 +309,16 @@ impl Checker<'_> {
             return wrong(self, "no-output", format!("step `{id}` returns nothing"), None);
         };
         let doubt = match (facts.doubt, context.stage) {
-            (None, Site::Finally) => Some("the run may end before it"),
+            (None, Site::Finally) => Some(Doubt::Unreached),
             (doubt, _) => doubt,
         };
-        let tested = reference.presence
-            || context.tested.iter().any(|tested| tested == id)
-            || expression.references().iter().any(|other| {
-                other.step() == Some(id) && (other.presence || !matches!(other.root, Root::StepOutput(_)))
-            });
-        if let Some(doubt) = doubt.filter(|_| !tested) {
-            let message = format!("step `{id}` may have no output: {doubt}");
-            let help = format!(
-                "test it first: `when = \"steps.{id}.status == 'succeeded'\"`, or in the expression itself \
-                 `steps.{id}.status == 'succeeded' ? … : …`"
-            );
-            return wrong(self, "untested-output", message, Some(help));
+        if let Some(doubt) = doubt.filter(|_| !reference.presence) {
+            let own = tests_of(expression);
+            let enough = |tested: &Tested| tested.id == id && (tested.output || doubt != Doubt::Accepted);
+            if !own.iter().chain(&context.tested).any(enough) {
+                let message = format!("step `{id}` may have no output: {}", doubt.reason());
+                return wrong(self, "untested-output", message, Some(doubt.help(id)));
+            }
         }
         Some(output)
     }

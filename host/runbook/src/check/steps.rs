@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Checker;
-use super::expressions::{Context, Site};
+use super::expressions::{Context, Doubt, Site, tests_of};
 use crate::document::{BodyDecl, StepDecl};
 use crate::expression::Template;
 use crate::expression::shape::Shape;
@@ -26,7 +26,7 @@ pub(crate) struct StepFacts {
     /// What `steps.ID.output` is; none for nothing.
     pub(crate) output: Option<Shape>,
     /// Why it may have no output though it is done.
-    pub(crate) doubt: Option<&'static str>,
+    pub(crate) doubt: Option<Doubt>,
 }
 
 #[derive(Clone)]
@@ -59,12 +59,13 @@ impl Checker<'_> {
                 let facts = self.facts(decl);
                 let stage = self.order.stages.get(index).copied().flatten();
                 let on_failure = self.on_failure(decl, stage);
-                let doubt = if decl.when.is_some() {
-                    Some("its `when` may skip it")
+                // An accepted step counts as succeeded, so this doubt needs the stronger test of the three.
+                let doubt = if decl.on_unknown == Some(OnUnknown::Accept) {
+                    Some(Doubt::Accepted)
+                } else if decl.when.is_some() {
+                    Some(Doubt::Skipped)
                 } else if on_failure == OnFailure::Continue {
-                    Some("it may fail, and the run continues")
-                } else if decl.on_unknown == Some(OnUnknown::Accept) {
-                    Some("with `on_unknown = \"accept\"` it may be taken as done without one")
+                    Some(Doubt::Failed)
                 } else {
                     None
                 };
@@ -230,12 +231,7 @@ impl Checker<'_> {
         let mut context = Context { stage: site, ..Context::default() };
         let when = decl.when.as_ref().and_then(|text| self.condition(text, &context));
         if let Some(when) = &when {
-            context.tested = when
-                .references()
-                .iter()
-                .filter_map(|reference| reference.step())
-                .map(str::to_owned)
-                .collect();
+            context.tested = tests_of(when);
         }
         let for_each = self.check_for_each(decl, &mut context);
         let body = self.check_body(decl, call.as_ref(), &context);
@@ -295,8 +291,7 @@ impl Checker<'_> {
             Some(key)
         });
         if decl.key.is_none() && matches!(item, Shape::Map(_) | Shape::Record(_) | Shape::List(_)) {
-            let message =
-                format!("the items are tables or lists, and none can be told from the other by its name");
+            let message = "the items are tables or lists, and none can be told from the other by its name";
             let help =
                 "add a `key` that says what tells them apart, such as `key = \"item.name\"`".to_owned();
             self.report.error("missing-key", node.span, message, Some(help));

@@ -222,7 +222,9 @@ fn reject_later_tables(reader: &mut Reader<'_>) {
         let Some(entry) = reader.entry(key) else { continue };
         match &entry.value.kind {
             Kind::List(items) => {
-                items.iter().for_each(|item| unsupported(reader.report, item.span, what, instead))
+                for item in items {
+                    unsupported(reader.report, item.span, what, instead);
+                }
             }
             _ => unsupported(reader.report, entry.key.span, what, instead),
         }

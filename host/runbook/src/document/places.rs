@@ -217,7 +217,7 @@ fn read_credential(node: Node, report: &mut Report) -> Option<CredentialDecl> {
         reader.missing("type");
     }
     let tag = reader.word("type", &[("bearer", Tag::Bearer), ("basic", Tag::Basic), ("header", Tag::Header)]);
-    let mut cited = |reader: &mut Reader<'_>, key: &'static str| {
+    let cited = |reader: &mut Reader<'_>, key: &'static str| {
         if !reader.has(key) {
             reader.missing(key);
         }

@@ -54,7 +54,7 @@ fn read_parts(entry: Entry, report: &mut Report) -> Option<(Located<String>, Par
         "`provider` is",
         "write the provider's `source`, `connections`, `config` and `allow` here or into the environment",
     );
-    let source = reader.string("source").and_then(|text| read_source(text, reader.report));
+    let source = reader.string("source").and_then(|text| read_source(&text, reader.report));
     let contract = reader.string("contract");
     let connections = reader.has("connections").then(|| {
         let entries = reader.named("connections");
@@ -130,7 +130,7 @@ fn merge_tables(base: &mut Table, changes: Table) {
     }
 }
 
-fn read_source(text: Located<String>, report: &mut Report) -> Option<Located<PluginSource>> {
+fn read_source(text: &Located<String>, report: &mut Report) -> Option<Located<PluginSource>> {
     let file = std::sync::Arc::clone(report.sources.file(text.span.file));
     match source_of(&text.value, &file) {
         Ok(source) => Some(Located::new(source, text.span)),

@@ -218,7 +218,14 @@ fn explain(error: &ExecutionError) -> String {
 }
 
 fn operator_name(name: &str) -> String {
-    let trimmed = name.trim_matches(|letter| letter == '_' || letter == '@');
+    let trimmed = match name.trim_matches(|letter| letter == '_' || letter == '@') {
+        "add" => "+",
+        "sub" => "-",
+        "mul" => "*",
+        "div" => "/",
+        "rem" => "%",
+        other => other,
+    };
     format!("`{}`", if trimmed.is_empty() { name } else { trimmed })
 }
 
@@ -300,11 +307,22 @@ fn lone_equals(source: &str) -> Option<usize> {
     None
 }
 
-/// The parser lists every token it would have taken; the first words are enough.
+/// The parser's words in ours. It lists every token it would have taken; that helps nobody.
 fn readable(detail: &str) -> String {
-    let detail = detail.split(" expecting {").next().unwrap_or(detail);
-    let detail = detail.replace("'<EOF>'", "the end").replace("<EOF>", "the end");
-    if detail.is_empty() { "it can't be read".to_owned() } else { detail }
+    let detail = detail.split(" expecting ").next().unwrap_or(detail);
+    if detail.contains("<EOF>") {
+        return "it ends too early".to_owned();
+    }
+    let quoted =
+        detail.find('\'').zip(detail.rfind('\'')).and_then(|(first, last)| detail.get(first + 1..last));
+    match quoted {
+        Some(text) if text.starts_with(['"', '\'']) => "a text in quotes does not end".to_owned(),
+        Some(text) if detail.starts_with("token recognition") => format!("`{text}` can't be read"),
+        Some(text) if detail.starts_with("unsupported syntax") => format!("`{text}` is not supported"),
+        Some(text) => format!("`{text}` does not belong here"),
+        None if detail.is_empty() => "it can't be read".to_owned(),
+        None => detail.to_owned(),
+    }
 }
 
 fn byte_of(source: &str, positions: &SourceInfo, id: u64) -> usize {
@@ -614,6 +632,7 @@ impl Rewriter<'_> {
                 functions::FUNCTIONS.iter().filter(|known| known.style == style).map(|known| known.name);
             let known: Vec<_> = known.chain(functions::MACROS.iter().map(|(known, _)| *known)).collect();
             suggest::nearest(name, known.iter().copied())
+                .or_else(|| known.iter().copied().find(|known| name.len() > 2 && known.starts_with(name)))
                 .map(|near| format!("did you mean `{near}`?"))
                 .or_else(|| Some(format!("known functions: {}", suggest::list(&known))))
         };

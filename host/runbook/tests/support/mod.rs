@@ -10,27 +10,27 @@ use windlass_runbook::model::PluginSource;
 use windlass_runbook::wit::{Action, ActionKind, Field, Interface, Record, Signature, Slot, Type, Variant};
 use windlass_runbook::{Diagnostics, Runbook, SourceFile, check, parse};
 
-pub fn field(name: &str, ty: Type) -> Field {
+pub(crate) fn field(name: &str, ty: Type) -> Field {
     Field { name: name.to_owned(), ty, docs: None }
 }
 
-pub fn record(name: &str, fields: Vec<Field>) -> Arc<Record> {
+pub(crate) fn record(name: &str, fields: Vec<Field>) -> Arc<Record> {
     Arc::new(Record { name: name.to_owned(), fields })
 }
 
-pub fn option(ty: Type) -> Type {
+pub(crate) fn option(ty: Type) -> Type {
     Type::Option(Box::new(ty))
 }
 
-pub fn list(ty: Type) -> Type {
+pub(crate) fn list(ty: Type) -> Type {
     Type::List(Box::new(ty))
 }
 
-pub fn map(ty: Type) -> Type {
+pub(crate) fn map(ty: Type) -> Type {
     Type::Map(Box::new(ty))
 }
 
-pub fn integer(bits: u32) -> Type {
+pub(crate) fn integer(bits: u32) -> Type {
     Type::Integer { min: 0, max: if bits == 64 { u64::MAX } else { (1 << bits) - 1 } }
 }
 
@@ -211,7 +211,7 @@ fn zoo() -> Signature {
 }
 
 /// The made-up world.
-pub struct World;
+pub(crate) struct World;
 
 impl Catalog for World {
     fn signature(&self, plugin: &PluginUse) -> Result<Arc<Signature>, CatalogError> {
@@ -276,7 +276,7 @@ impl Catalog for World {
 }
 
 /// Reads and checks; the diagnostics of both together.
-pub fn checked(runbook: &str, environment: Option<&str>) -> (Option<Runbook>, Diagnostics) {
+pub(crate) fn checked(runbook: &str, environment: Option<&str>) -> (Option<Runbook>, Diagnostics) {
     let environment = environment.map(|text| SourceFile::new("environments/place.toml", text));
     let (document, mut diagnostics) = parse(SourceFile::new("runbooks/some.toml", runbook), environment);
     let Some(document) = document else { return (None, diagnostics) };
@@ -286,13 +286,13 @@ pub fn checked(runbook: &str, environment: Option<&str>) -> (Option<Runbook>, Di
 }
 
 /// A runbook that must be good.
-pub fn good(runbook: &str) -> Runbook {
+pub(crate) fn good(runbook: &str) -> Runbook {
     let (checked, diagnostics) = checked(runbook, None);
     checked.unwrap_or_else(|| panic!("{}", draw(&diagnostics)))
 }
 
 /// The diagnostics as an operator sees them, without colours.
-pub fn draw(diagnostics: &Diagnostics) -> String {
+pub(crate) fn draw(diagnostics: &Diagnostics) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_width(110)
         .with_links(false)
@@ -303,4 +303,13 @@ pub fn draw(diagnostics: &Diagnostics) -> String {
         drawn.push('\n');
     }
     drawn
+}
+
+/// Compares with `snapshots/NAME.snap`.
+pub(crate) fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
 }
