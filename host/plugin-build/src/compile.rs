@@ -95,7 +95,7 @@ fn cargo(
     }
     let target_dir = std::path::absolute(target_dir).map_err(BuildError::file("find", target_dir))?;
     command.arg("--target-dir").arg(target_dir).current_dir(root);
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, root));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 
     let shown = crate::command::name(&command);
@@ -147,18 +147,14 @@ fn command(toolchain: &Toolchain) -> Command {
     command
 }
 
-/// Flags that keep this machine's paths out of the panic messages, and with them out of the digest.
-fn flags(toolchain: &Toolchain, root: &Path) -> OsString {
+/// Flags that keep this machine's paths out of the panic messages, and with them out of the digest. The workspace's own
+/// are relative already; a flag that names it would make cargo compile everything anew for each workspace.
+fn flags(toolchain: &Toolchain) -> OsString {
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let mut flags = OsString::new();
-    let pairs = [
-        (Some(root.to_owned()), "plugins"),
-        (cargo_home, "cargo"),
-        (Some(toolchain.sysroot.clone()), "rust"),
-    ];
-    for (from, to) in pairs {
+    for (from, to) in [(cargo_home, "cargo"), (Some(toolchain.sysroot.clone()), "rust")] {
         let Some(from) = from else { continue };
         if !flags.is_empty() {
             flags.push("\x1f");

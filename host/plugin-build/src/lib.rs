@@ -64,8 +64,9 @@ pub fn build(options: &BuildOptions<'_>) -> Result<Vec<BuiltPlugin>, BuildError>
     for dir in options.plugin_dirs {
         let manifest = PluginManifest::read(dir)?;
         let sources = sources::digest(dir, &manifest)?;
+        let locked = sources::are_locked(dir)?;
         let done = up_to_date(options.out_dir, &manifest.name, &sources)?;
-        plugins.push((manifest, sources, done));
+        plugins.push((manifest, sources, locked, done));
     }
 
     let stale: Vec<&Path> = plugins
@@ -84,12 +85,14 @@ pub fn build(options: &BuildOptions<'_>) -> Result<Vec<BuiltPlugin>, BuildError>
     .into_iter();
 
     let mut built = Vec::new();
-    for (manifest, sources, done) in plugins {
+    for (manifest, sources, locked, done) in plugins {
         let plugin = match done {
             Some(done) => done,
             None => {
                 let module =
                     modules.next().ok_or_else(|| BuildError::NoArtifact { name: manifest.name.clone() })?;
+                // Cargo writes a missing lock file, which is a source too.
+                let sources = if locked { sources } else { sources::digest(&manifest.dir, &manifest)? };
                 finish(options, &manifest, &sources, &module)?
             }
         };

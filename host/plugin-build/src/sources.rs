@@ -56,6 +56,13 @@ pub(crate) fn version(dir: &Path) -> Result<Option<String>, BuildError> {
     })
 }
 
+/// Whether the workspace of the crate in a folder has a lock file.
+pub(crate) fn are_locked(dir: &Path) -> Result<bool, BuildError> {
+    let dir = canonical(dir)?;
+    let root = workspace(&dir)?.map_or(dir, |(root, _)| root);
+    Ok(root.join("Cargo.lock").is_file())
+}
+
 /// The crate in a folder and the local ones it depends on, closed transitively.
 fn crates(dir: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), BuildError> {
     if !found.insert(dir.to_owned()) {

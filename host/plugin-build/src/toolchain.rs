@@ -49,31 +49,32 @@ pub(crate) fn pick(progress: &dyn Fn(&str)) -> Result<Toolchain, BuildError> {
     let mut tried = Vec::new();
     match installed() {
         Ok(toolchain) => return Ok(toolchain),
-        Err(why) => tried.push(format!("  - the compiler on the search path: {why}")),
+        Err(why) => tried.push(why),
     }
     let linker = match linker() {
         Ok(linker) => linker,
         Err(why) => {
-            tried.push(format!("  - Debian's packages: {why}"));
+            tried.push(why);
             return Err(none(&tried));
         }
     };
-    let short = tried.first().map_or("", |line| line.split(": ").nth(1).unwrap_or(line)).to_owned();
+    let since = tried.first().cloned().unwrap_or_default();
     match from_debian(Path::new("/"), &linker, Source::Debian) {
         Ok(toolchain) => {
-            let reason = format!("Debian's packages, building std from source ({short})");
+            let reason = format!("Debian's packages, building std from source, since {since}");
             return Ok(Toolchain { reason, ..toolchain });
         }
-        Err(why) => tried.push(format!("  - Debian's packages, installed: {why}")),
+        Err(why) => tried.push(format!("Debian's packages are not installed: {why}")),
     }
     match debian::unpack(progress).and_then(|root| from_debian(&root, &linker, Source::DebianUnpacked)) {
         Ok(toolchain) => {
-            let reason =
-                format!("Debian's packages, unpacked into the cache, building std from source ({short})");
+            let reason = format!(
+                "Debian's packages, unpacked into the cache, building std from source, since {since}"
+            );
             Ok(Toolchain { reason, ..toolchain })
         }
         Err(why) => {
-            tried.push(format!("  - Debian's packages, unpacked: {why}"));
+            tried.push(format!("Debian's packages can't be unpacked into the cache: {why}"));
             Err(none(&tried))
         }
     }
@@ -83,21 +84,25 @@ fn none(tried: &[String]) -> BuildError {
     let help = format!(
         "`rustup target add {TARGET}` is the quickest; on Debian, `apt-get install rustc-web cargo-web rust-web-src` serves too"
     );
-    BuildError::NoToolchain { tried: tried.join("\n"), help }
+    BuildError::NoToolchain {
+        tried: tried.iter().map(|why| format!("  - {why}")).collect::<Vec<_>>().join("\n"),
+        help,
+    }
 }
 
 /// The compiler on the search path, if it has the target.
 fn installed() -> Result<Toolchain, String> {
-    let rustc = find("rustc").ok_or("there is no rustc")?;
-    let cargo = find("cargo").ok_or("there is no cargo")?;
+    let rustc = find("rustc").ok_or("there is no rustc on the search path")?;
+    let cargo = find("cargo").ok_or("there is no cargo on the search path")?;
     let ask = |arguments: &[&str]| output(clean(&rustc).args(arguments)).map_err(|error| error.to_string());
     let version = recent(&ask(&["--version"])?)?;
     let library = PathBuf::from(ask(&["--print", "target-libdir", "--target", TARGET])?);
+    // The compiler names the folder also where nothing is in it.
     let has_std = std::fs::read_dir(&library).is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
     });
     if !has_std {
-        return Err(format!("{TARGET} is not installed for it"));
+        return Err(format!("the compiler on the search path has no {TARGET}"));
     }
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?);
     let reason = format!("the compiler on the search path, which has {TARGET}");
@@ -156,7 +161,7 @@ fn linker() -> Result<PathBuf, String> {
         .or_else(|| find("rust-lld"))
         .or_else(|| find("wasm-ld"))
         .filter(|path| Command::new(path).args(["-flavor", "wasm", "--version"]).output().is_ok())
-        .ok_or_else(|| "they need `rust-lld` from rustup's compiler, or `wasm-ld`".to_owned())
+        .ok_or_else(|| "Debian's packages need `rust-lld` from rustup's compiler, or `wasm-ld`".to_owned())
 }
 
 /// The version, if it is recent enough.
