@@ -25,7 +25,7 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
 
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     folder::link(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http::link(linker)?;
     step::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     connections::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;
     artifacts::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)?;

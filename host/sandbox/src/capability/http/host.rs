@@ -91,6 +91,11 @@ impl WasiHttpHooks for HttpHooks {
         false
     }
 
+    fn is_supported_scheme(&mut self, _: &http::uri::Scheme) -> bool {
+        // Others are denied by the policy, which leaves a record.
+        true
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
