@@ -13,11 +13,13 @@ use crate::{
     ProcessIdentity, RunServices, ServiceError, StepContext,
 };
 
+/// Level, message and fields.
+pub(crate) type LogLine = (LogLevel, String, Vec<(String, Value)>);
+
 /// A run that remembers.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    /// Level, message and fields of each line.
-    pub(crate) logs: Mutex<Vec<(LogLevel, String, Vec<(String, Value)>)>>,
+    pub(crate) logs: Mutex<Vec<LogLine>>,
     pub(crate) processes: Mutex<Vec<ProcessIdentity>>,
     /// Makes `process_started` fail.
     pub(crate) store_is_full: bool,

@@ -27,8 +27,16 @@ const MARGIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The server was not reached, did not let the host in, or went away.
-    #[error("can't {doing} {endpoint}: {reason}")]
-    Connection { doing: &'static str, endpoint: String, reason: String },
+    #[error("{}", connection_text(*.lost, .endpoint, .reason))]
+    Connection {
+        /// Whether it was there before, so that it can't be told what the last statement did.
+        lost: bool,
+        /// Whether it can be there later without anybody changing anything.
+        retryable: bool,
+        /// Host, port and database.
+        endpoint: String,
+        reason: String,
+    },
     /// The server refused a statement.
     #[error("{}", .0.message)]
     Sql(SqlError),
@@ -92,8 +100,9 @@ pub(crate) struct Session {
 impl Session {
     /// Connects. Everything that the session does must be done by `until`.
     pub(crate) async fn open(endpoint: &Endpoint, until: Instant) -> Result<Self, ClientError> {
-        let failed = |reason: String| ClientError::Connection {
-            doing: "connect to",
+        let failed = |reason: String, retryable: bool| ClientError::Connection {
+            lost: false,
+            retryable,
             endpoint: endpoint.to_string(),
             reason,
         };
@@ -101,8 +110,8 @@ impl Session {
         let most = CONNECT.min(until.saturating_duration_since(Instant::now()));
         let connection = tokio::time::timeout(most, options.connect())
             .await
-            .map_err(|_| failed(format!("no answer within {} ms", most.as_millis())))?
-            .map_err(|error| failed(connect_reason(&error)))?;
+            .map_err(|_| failed(format!("no answer within {} ms", most.as_millis()), true))?
+            .map_err(|error| failed(connect_reason(&error), may_pass(&error)))?;
         let mut session =
             Self { connection, endpoint: endpoint.to_string(), until, read_only: false, left: false };
         let statement =
@@ -272,6 +281,25 @@ fn object(row: &PgRow) -> Result<String, ClientError> {
     Ok(text)
 }
 
+fn connection_text(lost: bool, endpoint: &str, reason: &str) -> String {
+    if lost {
+        format!(
+            "the connection to {endpoint} broke, and what the server did of the last statement can't be told: {reason}"
+        )
+    } else {
+        format!("can't connect to {endpoint}: {reason}")
+    }
+}
+
+/// A server that is down, starting or full may not be so later; a wrong password stays wrong.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P03" | "53300")),
+        _ => false,
+    }
+}
+
 fn connect_reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -284,7 +312,8 @@ fn connect_reason(error: &sqlx::Error) -> String {
 fn sql_error(error: &sqlx::Error, sql: &str, endpoint: &str) -> ClientError {
     let sqlx::Error::Database(error) = error else {
         return ClientError::Connection {
-            doing: "go on with",
+            lost: true,
+            retryable: false,
             endpoint: endpoint.to_owned(),
             reason: connect_reason(error),
         };

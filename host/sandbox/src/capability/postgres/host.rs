@@ -96,9 +96,9 @@ pub(super) async fn query(
         }
         let mut rows = session.rows(statement.sql, arguments, room).await?;
         if reads {
-            session.rollback().await?
+            session.rollback().await?;
         } else {
-            session.commit().await?
+            session.commit().await?;
         }
         if rows.columns.is_empty() {
             rows.columns = session.columns(statement.sql).await;
@@ -368,8 +368,8 @@ impl<'a> Request<'a> {
                 failure("limit", message)
             }
             ClientError::Sql(error) => sql_failure(&error, place),
-            ClientError::Connection { .. } => {
-                Failure { retryable: true, ..failure("connect-failed", message) }
+            ClientError::Connection { retryable, .. } => {
+                Failure { retryable, ..failure("connect-failed", message) }
             }
             ClientError::TooLong(limit) => {
                 self.call.limit(LimitHit::new(LimitKind::Rows, limit));

@@ -112,16 +112,6 @@ pub(crate) struct Statement<'a> {
     pub(crate) tokens: Vec<Token<'a>>,
 }
 
-/// All tokens of the text.
-pub(crate) fn tokens(sql: &str) -> Result<Vec<Token<'_>>, LexError> {
-    let mut lexer = Lexer { sql, at: 0, line: 1 };
-    let mut tokens = Vec::new();
-    while let Some(token) = lexer.next()? {
-        tokens.push(token);
-    }
-    Ok(tokens)
-}
-
 /// The statements of the text. Empty ones are left out.
 pub(crate) fn split(sql: &str) -> Result<Vec<Statement<'_>>, LexError> {
     let mut lexer = Lexer { sql, at: 0, line: 1 };
@@ -349,6 +339,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn tokens(sql: &str) -> Result<Vec<Token<'_>>, LexError> {
+        let mut lexer = Lexer { sql, at: 0, line: 1 };
+        let mut tokens = Vec::new();
+        while let Some(token) = lexer.next()? {
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
 
     fn pieces(sql: &str) -> Vec<(u32, &str)> {
         split(sql).unwrap().into_iter().map(|statement| (statement.line, statement.sql)).collect()

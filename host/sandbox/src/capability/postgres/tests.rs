@@ -1,5 +1,6 @@
 //! The rules against a real server.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -483,4 +484,75 @@ async fn a_statement_ends_with_the_time_of_its_call() {
     assert_eq!(error.code, "limit", "{}", error.message);
     assert!(started.elapsed() < Duration::from_secs(2));
     assert!(call.take_limit().is_some() && call.sent());
+}
+
+/// Makes a certificate and its key; none where there is no openssl. Without an issuer it is one itself.
+fn certificate(folder: &Path, name: &str, issuer: Option<&str>) -> Option<()> {
+    let file = |name: &str, kind: &str| folder.join(format!("{name}.{kind}"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    openssl.arg("-subj").arg(format!("/CN={name}"));
+    openssl.arg("-keyout").arg(file(name, "key")).arg("-out").arg(file(name, "pem"));
+    if let Some(issuer) = issuer {
+        openssl.arg("-CA").arg(file(issuer, "pem")).arg("-CAkey").arg(file(issuer, "key"));
+        openssl.args([
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ]);
+    }
+    let made = openssl.output().ok()?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some(())
+}
+
+#[tokio::test]
+async fn a_server_is_verified_by_the_connections_certificates() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let Some(server) = Postgres::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let made = [("ours", None), ("other", None), ("server", Some("ours"))]
+        .into_iter()
+        .try_for_each(|(name, issuer)| certificate(folder.path(), name, issuer));
+    if made.is_none() {
+        return;
+    }
+    let ca = |name: &str| folder.path().join(format!("{name}.pem"));
+    let data = PathBuf::from(server.sql("SHOW data_directory"));
+    let owner = std::fs::metadata(&data).unwrap();
+    for (from, name) in [("server.pem", "server.crt"), ("server.key", "server.key")] {
+        std::fs::copy(folder.path().join(from), data.join(name)).unwrap();
+        chown(data.join(name), Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    server.sql("ALTER SYSTEM SET ssl = on");
+    server.sql("SELECT pg_reload_conf()");
+    let ask = async |ca: Option<&Path>, suffix: &str| {
+        let connection = Connection::Postgres {
+            url: Secret::new(server.url()),
+            read_url: Some(Secret::new(format!("{}{suffix}", server.read_url()))),
+            ca: ca.map(Into::into),
+        };
+        let call = Scene::new(Mode::Read, &["postgres db: read"]).bind("db", connection).call();
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        query(&call, "db", sql, &[], 1).await.map(|rows| rows.rows.concat())
+    };
+    assert_eq!(ask(Some(&ca("ours")), "").await.unwrap(), "{\"ssl\":true}");
+    assert_eq!(ask(None, "?sslmode=require").await.unwrap(), "{\"ssl\":true}");
+    assert_eq!(ask(None, "?sslmode=disable").await.unwrap(), "{\"ssl\":false}");
+    for (ca, suffix) in [(Some(ca("other")), ""), (None, "?sslmode=verify-full")] {
+        let error = ask(ca.as_deref(), suffix).await.unwrap_err();
+        assert_eq!(error.code, "connect-failed");
+        assert!(error.message.contains("invalid peer certificate: UnknownIssuer"), "{}", error.message);
+    }
 }

@@ -185,7 +185,7 @@ impl Group {
 
     /// A group that is gone can't be signalled, which is as good.
     fn signal(&self, signal: Signal) {
-        drop(rustix::process::kill_process_group(self.0, signal));
+        let _already_gone = rustix::process::kill_process_group(self.0, signal).is_err();
     }
 }
 
@@ -260,7 +260,8 @@ async fn spawn(
 ) -> Result<Child, StartError> {
     let mut command = Command::new(&launcher.program);
     command.args(&launcher.arguments).args(orders.to_arguments()).env_clear().kill_on_drop(true);
-    command.envs(environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value.as_str()))));
+    command
+        .envs(environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value.as_str()))));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (answer, answered) = tokio::sync::oneshot::channel();
     let job = Job { command, runtime: tokio::runtime::Handle::current(), answer };

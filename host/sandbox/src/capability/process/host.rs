@@ -93,8 +93,9 @@ async fn prepared(
     let home = home().map_err(|error| failure("spawn-failed", format!("a home for the program: {error}")))?;
     let mut outfit = Outfit::new(home.path(), program.environment);
     if let Some(connection) = program.postgres {
-        let databases = libpq::databases(&command.arguments)
-            .map_err(|reason| deny(Refusal { reason: format!("{reason}; its connection says where it connects"), allow: None }))?;
+        let databases = libpq::databases(&command.arguments).map_err(|reason| {
+            deny(Refusal { reason: format!("{reason}; its connection says where it connects"), allow: None })
+        })?;
         let endpoint = endpoint(call, connection, allowed, &deny).await?;
         outfit
             .add_database(home.path(), &endpoint, &databases)
@@ -122,8 +123,8 @@ async fn prepared(
     };
     let watch = Watch { call, allowed, secrets: &outfit.secrets };
     let cpu = order.orders.limits.cpu;
-    let ended = child::run(order, &watch).await.map_err(|error| start_failure(allowed, error))?;
-    exit(call, allowed, ended, &outfit.secrets, now.elapsed(), cpu)
+    let ended = child::run(order, &watch).await.map_err(|error| start_failure(allowed, &error))?;
+    exit(call, allowed, &ended, &outfit.secrets, now.elapsed(), cpu)
 }
 
 /// The file is there, is what it is pinned to, and is named by an absolute path.
@@ -163,7 +164,10 @@ async fn endpoint(
     let name = allowed.name;
     let refuse = |reason: String| deny(Refusal { reason, allow: None });
     let Connection::Postgres { url, read_url, ca } = connection else {
-        return Err(failure("spawn-failed", format!("program `{name}`: `postgres` names no Postgres connection")));
+        return Err(failure(
+            "spawn-failed",
+            format!("program `{name}`: `postgres` names no Postgres connection"),
+        ));
     };
     let reads = allowed.effect == Effect::Read;
     let url = match (reads, read_url) {
@@ -242,7 +246,12 @@ impl Outfit {
         self.environment.push((name.to_owned(), Zeroizing::new(value.to_owned())));
     }
 
-    fn add_database(&mut self, home: &Path, endpoint: &Endpoint, databases: &[String]) -> std::io::Result<()> {
+    fn add_database(
+        &mut self,
+        home: &Path,
+        endpoint: &Endpoint,
+        databases: &[String],
+    ) -> std::io::Result<()> {
         let file = home.join("pgpass");
         let mut options = std::fs::OpenOptions::new();
         let mut open = options.write(true).create_new(true).mode(0o600).open(&file)?;
@@ -251,7 +260,8 @@ impl Outfit {
             self.set(&name, &value);
         }
         // Would be taken instead of the file.
-        self.environment.retain(|(name, _)| !matches!(name.as_str(), "PGPASSWORD" | "PGSERVICE" | "PGHOSTADDR"));
+        self.environment
+            .retain(|(name, _)| !matches!(name.as_str(), "PGPASSWORD" | "PGSERVICE" | "PGHOSTADDR"));
         self.secrets.push(endpoint.password.clone());
         Ok(())
     }
@@ -279,7 +289,8 @@ impl Gate for Watch<'_> {
             Source::Stdout => "stdout",
             Source::Stderr => "stderr",
         };
-        let fields = vec![("program".to_owned(), self.allowed.name.into()), ("source".to_owned(), source.into())];
+        let fields =
+            vec![("program".to_owned(), self.allowed.name.into()), ("source".to_owned(), source.into())];
         self.call.log(LogLevel::Info, &String::from_utf8_lossy(&text), fields);
     }
 }
@@ -287,7 +298,7 @@ impl Gate for Watch<'_> {
 fn exit(
     call: &CallContext,
     allowed: &Allowed<'_>,
-    ended: Ended,
+    ended: &Ended,
     secrets: &[Secret],
     elapsed: Duration,
     cpu: u64,
@@ -301,7 +312,10 @@ fn exit(
     match signal {
         Some(SIGXCPU) => {
             call.limit(LimitHit::new(LimitKind::ProcessorTime, cpu));
-            return Err(failure("limit", format!("program `{name}` used more than {cpu} s of processor time")));
+            return Err(failure(
+                "limit",
+                format!("program `{name}` used more than {cpu} s of processor time"),
+            ));
         }
         Some(SIGXFSZ) => {
             return Err(failure("limit", format!("program `{name}` wrote a file of more than {FILE} bytes")));
@@ -318,7 +332,7 @@ fn exit(
     })
 }
 
-fn start_failure(allowed: &Allowed<'_>, error: StartError) -> Failure {
+fn start_failure(allowed: &Allowed<'_>, error: &StartError) -> Failure {
     let code = if matches!(error, StartError::TimedOut) { "timeout" } else { "spawn-failed" };
     failure(code, format!("program `{}`: {error}", allowed.name))
 }

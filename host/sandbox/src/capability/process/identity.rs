@@ -27,7 +27,9 @@ pub fn process_group_is_gone(process: &ProcessIdentity) -> bool {
     let Ok(entries) = fs::read_dir("/proc") else { return false };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     // A zombie has ended and only waits to be counted.
-    !numbers.filter_map(|pid| Stat::read(pid).ok()).any(|stat| stat.group == process.group && stat.state != 'Z')
+    !numbers
+        .filter_map(|pid| Stat::read(pid).ok())
+        .any(|stat| stat.group == process.group && stat.state != 'Z')
 }
 
 /// The identity of a process that leads a group.

@@ -9,7 +9,6 @@
 //! The program never learns the token, so it can't pretend.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;

@@ -78,7 +78,8 @@ pub(super) fn databases(arguments: &[String]) -> Result<Vec<String>, String> {
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let value = if let Some(long) = argument.strip_prefix("--") {
-            let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+            let (name, value) =
+                long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             if abbreviates(name, &["host", "port", "username"]) {
                 return Err(format!("`--{name}` leads to another server or user"));
             }
@@ -98,7 +99,9 @@ pub(super) fn databases(arguments: &[String]) -> Result<Vec<String>, String> {
         let Some(value) = value else { continue };
         // The same places take a whole connection string, with host and all.
         if value.contains('=') || value.contains("://") {
-            return Err("a connection string leads to another server or user; name a database alone".to_owned());
+            return Err(
+                "a connection string leads to another server or user; name a database alone".to_owned()
+            );
         }
         if !value.is_empty() && value.len() <= 63 && !value.contains(['/', '\n', '\r']) {
             found.push(value.to_owned());

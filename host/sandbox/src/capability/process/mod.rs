@@ -10,6 +10,8 @@ mod libpq;
 mod policy;
 
 #[cfg(test)]
+mod database_tests;
+#[cfg(test)]
 mod tests;
 
 pub use identity::process_group_is_gone;

@@ -48,6 +48,9 @@ pub(super) struct Program<'a> {
     pub(super) directory: Option<&'a Path>,
 }
 
+/// The arguments, each in its pieces.
+type Pieces = Vec<Vec<Piece>>;
+
 /// Decides on a command line.
 pub(super) fn decide<'a>(
     call: &'a CallContext,
@@ -69,9 +72,9 @@ pub(super) fn decide<'a>(
         let reason = "no line grants it, or no program is bound to it";
         return Err(Refusal { reason: reason.to_owned(), allow: wanted(usual) });
     };
-    let fits: Vec<(&ProgramGrant, Result<Vec<Vec<Piece>>, String>)> =
+    let fits: Vec<(&ProgramGrant, Result<Pieces, String>)> =
         lines.iter().map(|line| (*line, line.check(arguments))).collect();
-    let mut fitting: Vec<(&ProgramGrant, &Vec<Vec<Piece>>)> =
+    let mut fitting: Vec<(&ProgramGrant, &Pieces)> =
         fits.iter().filter_map(|(line, fit)| Some((*line, fit.as_ref().ok()?))).collect();
     // Where two lines fit, the one that gives less.
     fitting.sort_by_key(|(line, _)| line.effect);
@@ -83,7 +86,8 @@ pub(super) fn decide<'a>(
         return Err(Refusal { reason, allow: wanted(usual) });
     };
     if line.effect == Effect::Write && call.mode == Mode::Read {
-        let reason = format!("this call may only read, and `{line}` does not say that running it changes nothing");
+        let reason =
+            format!("this call may only read, and `{line}` does not say that running it changes nothing");
         return Err(Refusal { reason, allow: Some(format!("read {line}")) });
     }
     let arguments =
@@ -128,7 +132,9 @@ fn real_path(call: &CallContext, effect: Effect, folder: &str, relative: &str) -
     let bound = call.bound(folder).map(|bound| &bound.connection);
     let (Some(granted), Some(Connection::Folder { path })) = (granted, bound) else {
         return Err(Refusal {
-            reason: format!("it names a path in `/{folder}`, and no line grants that folder, or none is bound"),
+            reason: format!(
+                "it names a path in `/{folder}`, and no line grants that folder, or none is bound"
+            ),
             allow: Some(format!("folder {folder}: {effect}")),
         });
     };
@@ -139,7 +145,8 @@ fn real_path(call: &CallContext, effect: Effect, folder: &str, relative: &str) -
             allow: Some(format!("folder {folder}: write")),
         });
     }
-    let root = path.canonicalize().map_err(|error| Refusal::new(format!("the folder `/{folder}`: {error}")))?;
+    let root =
+        path.canonicalize().map_err(|error| Refusal::new(format!("the folder `/{folder}`: {error}")))?;
     let whole = if relative.is_empty() { root.clone() } else { root.join(relative) };
     if inside(&root, &whole) {
         Ok(whole)
@@ -166,7 +173,8 @@ fn inside(root: &Path, whole: &Path) -> bool {
 
 /// The line that would let exactly these arguments through. A path in a folder of the plugin is written as such.
 fn line_for(call: &CallContext, effect: Effect, slot: &str, arguments: &[String]) -> String {
-    let mut line = if effect == Effect::Read { format!("read program {slot}") } else { format!("program {slot}") };
+    let mut line =
+        if effect == Effect::Read { format!("read program {slot}") } else { format!("program {slot}") };
     for argument in arguments {
         line.push(' ');
         line.push_str(&quoted(&template(call, argument)));

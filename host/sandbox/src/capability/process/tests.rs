@@ -86,10 +86,13 @@ async fn a_program_finds_nothing_of_the_host() {
 async fn files_the_host_inherited_are_closed() {
     use std::process::{Command as Std, Stdio};
     // This shell opens descriptor 9 and leaves it open for what it starts, as a careless caller of the host would.
-    let launcher = super::super::testing::launcher();
+    let launcher = crate::capability::testing::launcher();
     let child = Std::new("/bin/sh")
         .arg("-c")
-        .arg(format!("exec 9</etc/hostname; exec {} 9 1000000000 1000000 64 / /bin/ls /proc/self/fd", launcher.display()))
+        .arg(format!(
+            "exec 9</etc/hostname; exec {} 9 1000000000 1000000 64 / /bin/ls /proc/self/fd",
+            launcher.display()
+        ))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -107,15 +110,19 @@ async fn output_is_kept_logged_and_cut() {
     let exit = run(&call, command(&["-c", "echo one; echo two >&2; printf three; exit 7"])).await.unwrap();
     assert_eq!((exit.code, exit.signal, exit.truncated), (Some(7), None, false));
     assert_eq!((out(&exit).as_str(), exit.stderr.as_slice()), ("one\nthree", b"two\n".as_slice()));
-    let logs = scene.services.logs.lock().unwrap();
+    let said = |(_, text, fields): crate::capability::testing::LogLine| {
+        format!("{}: {text}", fields[1].1.as_str().unwrap())
+    };
     let mut lines: Vec<_> =
-        logs.iter().map(|(_, text, fields)| format!("{}: {text}", fields[1].1.as_str().unwrap())).collect();
+        std::mem::take(&mut *scene.services.logs.lock().unwrap()).into_iter().map(said).collect();
     lines.sort();
     assert_eq!(lines, ["stderr: two", "stdout: one", "stdout: three"]);
-    drop(logs);
 
     let exit = run(&call, command(&["-c", "head -c 3000000 /dev/zero; kill -9 $$"])).await.unwrap();
-    assert_eq!((exit.code, exit.signal, exit.truncated, exit.stdout.len()), (None, Some(9), true, 1024 * 1024));
+    assert_eq!(
+        (exit.code, exit.signal, exit.truncated, exit.stdout.len()),
+        (None, Some(9), true, 1024 * 1024)
+    );
 }
 
 #[tokio::test]
@@ -134,7 +141,8 @@ async fn standard_input_is_passed_on_whole() {
 
 #[tokio::test]
 async fn a_timeout_ends_the_whole_group() {
-    let (_folder, path) = script("sleep 300 & (trap '' TERM; sleep 301) & echo $! > \"$1\"; echo started; wait");
+    let (_folder, path) =
+        script("sleep 300 & (trap '' TERM; sleep 301) & echo $! > \"$1\"; echo started; wait");
     let notes = tempfile::tempdir().unwrap();
     let scene = Scene::new(Mode::Write, &["program tool {path:out}", "folder out: write"])
         .bind("tool", program(path))
@@ -188,7 +196,10 @@ async fn nothing_starts_before_the_run_took_note() {
     scene.services = Arc::new(Recorder { store_is_full: true, ..Recorder::default() });
     let call = scene.call();
     let error = run(&call, command(&["/out/ran"])).await.unwrap_err();
-    assert_eq!((error.code.as_str(), error.message.as_str()), ("spawn-failed", "program `the_tool`: the disk is full"));
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("spawn-failed", "program `the_tool`: the disk is full")
+    );
     assert!(!call.sent());
     assert!(!notes.path().join("ran").exists());
 }
@@ -224,7 +235,8 @@ async fn what_cannot_start_says_why() {
 
 #[tokio::test]
 async fn a_program_cannot_pretend_that_it_did_not_start() {
-    let exit = run_script("echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaPermission denied >&2; exit 125").await.unwrap();
+    let exit =
+        run_script("echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaPermission denied >&2; exit 125").await.unwrap();
     assert_eq!(exit.code, Some(125));
 }
 
@@ -251,7 +263,11 @@ async fn only_what_a_line_allows_runs() {
         assert_eq!(failure.code, "denied");
         assert!(!call.sent());
         assert_eq!(call.reads().denied, 1);
-        said.push(failure.message.replacen("denied: plugin `database` in step `migrate` asked for program ", "", 1));
+        said.push(failure.message.replacen(
+            "denied: plugin `database` in step `migrate` asked for program ",
+            "",
+            1,
+        ));
     };
     denied(Mode::Write, &[], &["a b", "{x}", "/out/f", "--to=/out/f"]).await;
     denied(Mode::Write, &["program tool --version"], &["--help"]).await;
@@ -305,4 +321,49 @@ async fn secrets_of_the_environment_stay_out_of_output_logs_and_audit() {
     let everything = format!("{:?}{:?}", scene.services.logs.lock().unwrap(), call.take_audit());
     assert!(!everything.contains("tok-123456"));
     assert!(everything.contains("the_tool (/usr/bin/env)"), "{everything}");
+}
+
+#[tokio::test]
+async fn a_program_dies_with_its_host() {
+    use std::process::{Command as Std, Stdio};
+    let launcher = crate::capability::testing::launcher();
+    // The shell stands for the host, and is killed as the host may be. What it runs beside itself has no standard input
+    // unless it is handed over.
+    let script = format!(
+        "exec 3<&0; {} 9 1000000000 1000000 64 / /bin/sleep 300 <&3 & echo $!; wait",
+        launcher.display()
+    );
+    let mut host = Std::new("/bin/sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    use std::io::{BufRead as _, BufReader, Write as _};
+    // The two speak at the same time.
+    let said = BufReader::new(host.stdout.take().unwrap()).lines().take(2);
+    let (ready, pid): (Vec<_>, Vec<_>) = said.map(Result::unwrap).partition(|line| line == "windlass: ready");
+    assert_eq!(ready.len(), 1);
+    let pid: u32 = pid[0].parse().unwrap();
+    let identity = super::identity::of_leader(pid).unwrap();
+    host.stdin.as_ref().unwrap().write_all(&[b'g'; 33]).unwrap();
+    while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() != "sleep" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!process_group_is_gone(&identity));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    wait_until_gone(&identity).await;
+}
+
+#[tokio::test]
+async fn a_launcher_without_a_host_starts_nothing() {
+    use std::process::{Command as Std, Stdio};
+    let output = Std::new(crate::capability::testing::launcher())
+        .args(["9", "1000000000", "1000000", "64", "/", "/bin/echo", "started"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "windlass: ready\n");
 }
