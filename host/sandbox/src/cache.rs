@@ -144,8 +144,8 @@ fn key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, String> {
         Err(error) => return Err(text(error)),
     }
     getrandom::fill(key.as_mut_slice()).map_err(|error| error.to_string())?;
-    // Written under another name and then linked: of two processes that start at one time, one wins, and the other
-    // reads the winner's key the next time; until then its own entries are misses.
+    // Written under another name and then moved, so that no process reads half a key. Of two that start at one time, the
+    // last one's key stays; what the other writes are misses the next time.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.new", std::process::id()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,6 +1,12 @@
 //! Compiling in a child process, and finding the result again. This program is its own compiling child.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -73,9 +73,9 @@ impl CallContext {
     fn may_leave_receipt(&self, text: &str) -> Result<(), Failure> {
         if self.configuring() || self.planning || !self.receipts_allowed {
             let denial = self.deny(
+                "step",
                 "receipt",
                 "receipt",
-                "this call",
                 "receipts belong to a started attempt: only `apply-` and `undo-` of a run leave them",
                 None,
             );

@@ -158,3 +158,69 @@ fn a_component_that_is_cut_off_anywhere_is_refused() {
     let error = inspect(&whole[..whole.len() / 2]).unwrap_err();
     assert_eq!(error.help.as_deref(), Some("the file looks cut off: fetch or build it again"), "{error}");
 }
+
+/// The component with one more custom section.
+fn with_section(mut component: Vec<u8>, name: &str, content: &str) -> Vec<u8> {
+    let leb = |mut value: usize| {
+        let mut bytes = Vec::new();
+        while value > 0x7f {
+            bytes.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    };
+    let mut section = leb(name.len());
+    section.extend_from_slice(name.as_bytes());
+    section.extend_from_slice(content.as_bytes());
+    component.push(0);
+    component.extend(leb(section.len()));
+    component.extend(section);
+    component
+}
+
+#[test]
+fn a_plugin_says_what_it_is_in_a_section_of_its_own() {
+    let section = serde_json::json!({
+        "version": "1.2.3",
+        "description": "Checks \u{1b}[31mthings\u{1b}[0m.",
+        "slots": [{ "name": "api", "kind": "http", "docs": "Where to ask." }],
+        "docs": { JOBS: {
+            "docs": "Jobs.",
+            "functions": { "check": "Check once." },
+            "types": { "input": { "docs": "What to check.", "fields": { "count": "How often." } } },
+        } },
+        "unknown": true,
+    });
+    let bytes = with_section(check("(unreachable)"), "windlass:metadata", &section.to_string());
+    let found = inspect(&bytes).unwrap();
+    assert_eq!(found.version.as_deref(), Some("1.2.3"));
+    assert_eq!(found.description.as_deref(), Some("Checks things."));
+    assert_eq!(found.signature.slots[0].name, "api");
+    let action = &found.signature.interfaces[0].actions[0];
+    assert_eq!(action.docs.as_deref(), Some("Check once."));
+    assert_eq!(action.input.fields[0].docs.as_deref(), Some("How often."));
+    assert!(found.notes.is_empty());
+}
+
+#[test]
+fn a_broken_section_is_left_out_with_a_note() {
+    let whole = check("(unreachable)");
+    let broken = inspect(&with_section(whole.clone(), "windlass:metadata", "{ \"version\": 7 }")).unwrap();
+    let long = inspect(&with_section(whole, "windlass:metadata", &" ".repeat(300_000))).unwrap();
+    insta::assert_snapshot!(format!("{}\n{}", broken.notes.join("\n"), long.notes.join("\n")));
+    assert!(broken.version.is_none());
+}
+
+#[test]
+fn no_damage_makes_the_reader_panic() {
+    let whole = check("(unreachable)");
+    // A fixed walk through all bytes: each is replaced by a few others.
+    for index in 8..whole.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[index] ^= change;
+            let _either_way = inspect(&damaged);
+        }
+    }
+}

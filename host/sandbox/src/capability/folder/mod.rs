@@ -5,6 +5,8 @@
 //! but in write mode under a line that says so, and the call counts as sent before that happens.
 
 mod host;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
