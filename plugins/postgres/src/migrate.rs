@@ -1,0 +1,208 @@
+//! Applying a migration: once, in one transaction, and recorded in it.
+//!
+//! The ledger alone tells whether it is in place, so that applying is always safe to repeat.
+
+use crate::bindings::exports::windlass::contracts::database::{Migrated, Migration};
+use crate::file::File;
+use crate::ledger::{Ledger, lock_timeout, plain};
+use crate::server::Server;
+use crate::summary;
+use windlass_sdk::fs::Folders;
+use windlass_sdk::{Change, Failure, Plan, Value, info, json};
+
+/// The name of a migration: its file without the ending.
+pub(crate) fn name(file: &str) -> &str {
+    let (name, ending) = file.rsplit_once('.').unwrap_or((file, ""));
+    // The dot of `.hidden`, or of a folder's name, begins no ending.
+    if name.is_empty() || name.ends_with('/') || ending.contains('/') { file } else { name }
+}
+
+/// Whether it has to be applied.
+pub(crate) fn plan(
+    server: &impl Server,
+    folders: &dyn Folders,
+    ledger: &Ledger,
+    input: &Migration,
+) -> Result<Plan, Failure> {
+    let file = File::read(server, folders, &input.file)?;
+    // A way back that can't be read is better found now than when it is needed.
+    if let Some(down) = &input.down {
+        File::read(server, folders, down)?;
+    }
+    let name = name(&input.file);
+    let memo = json!({ "name": name, "checksum": file.checksum });
+    let plan = match ledger.find(server, name)? {
+        Some(row) if row.checksum == file.checksum => Plan::in_place(),
+        Some(row) => Plan::conflict(format!(
+            "{name} was applied at {} with checksum {}, and {} has {} now",
+            row.applied_at,
+            short(&row.checksum),
+            input.file,
+            short(&file.checksum)
+        )),
+        None => Plan::differs(changes(name, &file)),
+    };
+    Ok(plan.repeatable(true).with_memo(&memo))
+}
+
+/// Apply it, if the plan says so.
+pub(crate) fn apply(
+    server: &impl Server,
+    folders: &dyn Folders,
+    ledger: &Ledger,
+    input: &Migration,
+    plan: &Plan,
+) -> Result<Migrated, Failure> {
+    let name = name(&input.file);
+    if !plan.is_in_place() {
+        let file = File::read(server, folders, &input.file)?;
+        if plan.memo_json().get("checksum").and_then(Value::as_str) != Some(&file.checksum) {
+            let message = format!("{} was changed between planning and applying", input.file);
+            return Err(Failure::new("changed-meanwhile", message).retryable());
+        }
+        let mut parts = vec![lock_timeout(input.lock_timeout)];
+        parts.extend(ledger.record(name, &file.checksum, file.statements.len()));
+        let before = parts.len() as u64;
+        parts.push(plain(file.text.clone()));
+        server.script(&parts).map_err(|failure| recorded(file.failure(failure, before), name, before))?;
+        info!("applied {name}"; statements = file.statements.len());
+    }
+    ledger.find(server, name)?.ok_or_else(|| {
+        Failure::new("not-recorded", format!("{name} was applied, but the ledger has no row of it"))
+    })
+}
+
+/// Another run that recorded the same migration meanwhile is no error of the file.
+fn recorded(failure: Failure, name: &str, before: u64) -> Failure {
+    let detail = failure.detail_json();
+    let of_ledger =
+        detail.get("statement").and_then(Value::as_u64).is_some_and(|statement| statement <= before)
+            && detail.get("file").is_none();
+    let state = detail.get("sqlstate").and_then(Value::as_str).unwrap_or_default();
+    if of_ledger && state == "23505" {
+        let message = format!("another run applied {name} at the same time");
+        return Failure::new("changed-meanwhile", message).with_detail(&detail).retryable();
+    }
+    failure
+}
+
+/// What applying would change: the record with the file's hash, so that an approval is one of exactly this file, and
+/// each statement of it.
+fn changes(name: &str, file: &File) -> Vec<Change> {
+    let count = file.statements.len();
+    let content = format!("{count} statements, sha256 {}", short(&file.checksum));
+    let mut changes = vec![Change::new(format!("migration {name}"), "run").then(content)];
+    changes.extend(summary::changes(&file.statements));
+    changes
+}
+
+/// As much of a hash as a person compares.
+pub(crate) fn short(checksum: &str) -> &str {
+    checksum.get(..12).unwrap_or(checksum)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{apply, plan};
+    use crate::bindings::exports::windlass::contracts::database::Migration;
+    use crate::file::tests::folder;
+    use crate::ledger::Ledger;
+    use crate::server::tests::Fake;
+    use windlass_sdk::{Failure, Status, Value, digest, json};
+
+    pub(crate) fn migration() -> Migration {
+        Migration { file: "023.sql".to_owned(), down: None, lock_timeout: Some(2_000), extra: Vec::new() }
+    }
+
+    pub(crate) fn with_row(checksum: &str) -> Fake {
+        let row = json!({ "checksum": checksum, "statements": 1, "applied_at": "2026-01-16T02:00:00.000Z" });
+        Fake {
+            answers: vec![("to_regclass", vec![json!({ "there": true })]), ("SELECT checksum", vec![row])],
+            ..Fake::default()
+        }
+    }
+
+    pub(crate) fn without_table() -> Fake {
+        Fake { answers: vec![("to_regclass", vec![json!({ "there": false })])], ..Fake::default() }
+    }
+
+    #[test]
+    fn the_ledger_tells_whether_it_is_in_place() {
+        let text = "CREATE TABLE events ()";
+        let folders = folder(&[("023.sql", text)]);
+        let ledger = Ledger::default();
+        let fresh = plan(&without_table(), &folders, &ledger, &migration()).unwrap();
+        assert_eq!((fresh.status.clone(), fresh.repeatable), (Status::Differs, true));
+        let targets: Vec<_> = fresh.changes.iter().map(|change| change.target.as_str()).collect();
+        assert_eq!(targets, ["migration 023", "table public.events"]);
+
+        let checksum = digest::sha256(text.as_bytes());
+        let server = with_row(&checksum);
+        let again = plan(&server, &folders, &ledger, &migration()).unwrap();
+        assert_eq!(again.status, Status::InPlace);
+        let migrated = apply(&server, &folders, &ledger, &migration(), &again).unwrap();
+        assert_eq!((migrated.name.as_str(), migrated.checksum.as_str()), ("023", checksum.as_str()));
+        assert!(server.scripts.borrow().is_empty(), "in place writes nothing");
+
+        let other = plan(&with_row(&"a".repeat(64)), &folders, &ledger, &migration()).unwrap();
+        let Status::Conflict(found) = other.status else { unreachable!() };
+        assert_eq!(
+            found,
+            format!(
+                "023 was applied at 2026-01-16T02:00:00.000Z with checksum aaaaaaaaaaaa, and 023.sql has {} now",
+                &checksum[..12]
+            )
+        );
+    }
+
+    #[test]
+    fn the_record_and_the_file_are_one_transaction() {
+        let folders = folder(&[("023.sql", "CREATE TABLE events ()")]);
+        let ledger = Ledger::new("ops.ledger").unwrap();
+        let planned = plan(&without_table(), &folders, &ledger, &migration()).unwrap();
+        let server = with_row(planned.memo_json()["checksum"].as_str().unwrap());
+        apply(&server, &folders, &ledger, &migration(), &planned).unwrap();
+        let scripts = server.scripts.borrow();
+        let texts: Vec<_> = scripts[0].iter().map(|part| part.sql.as_str()).collect();
+        assert_eq!(scripts.len(), 1);
+        assert_eq!(texts[0], "SET LOCAL lock_timeout = '2000ms'");
+        assert!(texts[1].starts_with(r#"CREATE TABLE IF NOT EXISTS "ops"."ledger" ("#));
+        assert!(texts[2].starts_with(r#"INSERT INTO "ops"."ledger" "#));
+        assert_eq!(texts[3], "CREATE TABLE events ()");
+    }
+
+    #[test]
+    fn a_file_that_changed_since_the_plan_is_not_applied() {
+        let ledger = Ledger::default();
+        let planned =
+            plan(&without_table(), &folder(&[("023.sql", "SELECT 1")]), &ledger, &migration()).unwrap();
+        let server = without_table();
+        let failure =
+            apply(&server, &folder(&[("023.sql", "SELECT 2")]), &ledger, &migration(), &planned).unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retryable), ("changed-meanwhile", true));
+        assert!(server.scripts.borrow().is_empty());
+    }
+
+    #[test]
+    fn errors_of_the_file_and_of_the_ledger_are_told_apart() {
+        let folders = folder(&[("023.sql", "CREATE TABLE events ()")]);
+        let ledger = Ledger::default();
+        let planned = plan(&without_table(), &folders, &ledger, &migration()).unwrap();
+        let failing = |detail: Value| {
+            let failure = Failure::new("sql-error", "as it came").with_detail(&detail);
+            let server = Fake { script: Some(failure), ..without_table() };
+            apply(&server, &folders, &ledger, &migration(), &planned).unwrap_err()
+        };
+        let of_file = failing(json!({
+            "sqlstate": "42P07", "message": "relation \"events\" already exists", "statement": 4, "line": 1
+        }));
+        assert_eq!(of_file.message, "023.sql:1: relation \"events\" already exists");
+        let twice =
+            failing(json!({ "sqlstate": "23505", "message": "duplicate key", "statement": 3, "line": 1 }));
+        assert_eq!((twice.code.as_str(), twice.retryable), ("changed-meanwhile", true));
+        let right = failing(
+            json!({ "sqlstate": "42501", "message": "permission denied", "statement": 2, "line": 1 }),
+        );
+        assert_eq!((right.code.as_str(), right.message.as_str()), ("sql-error", "as it came"));
+    }
+}
