@@ -4,6 +4,7 @@
 //! these need all of the others. A mistake in one pass hides as little as possible of the next.
 
 mod expressions;
+mod inference;
 mod order;
 mod places;
 mod plugins;

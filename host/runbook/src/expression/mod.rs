@@ -6,9 +6,13 @@
 
 mod compile;
 mod convert;
+mod evaluate;
 mod functions;
+mod path;
+mod rewrite;
 mod scope;
 pub(crate) mod shape;
+mod syntax;
 mod template;
 pub(crate) use convert::kind as kind_of;
 
@@ -18,10 +22,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use compile::ExpressionIssue;
 pub(crate) use compile::{Body, Cache, reference_index};
 pub(crate) use functions::{Style as FunctionStyle, find as find_function};
 pub use scope::{EmptyScope, Scope};
+pub use syntax::ExpressionIssue;
 pub(crate) use template::{Piece, pieces};
 pub use template::{Template, TextPart};
 
@@ -55,7 +59,7 @@ impl Expression {
     /// # Errors
     /// Where a value it needs is absent, or an operator or function does not take what it is given.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, ExpressionError> {
-        compile::evaluate(&self.0, scope)
+        evaluate::evaluate(&self.0, scope)
     }
 
     /// Its value, which must be a truth.
@@ -175,7 +179,7 @@ impl fmt::Display for Reference {
         }?;
         for segment in &self.path {
             match segment {
-                Segment::Name(name) if compile::is_identifier(name) => write!(formatter, ".{name}"),
+                Segment::Name(name) if path::is_identifier(name) => write!(formatter, ".{name}"),
                 Segment::Name(name) => write!(formatter, "[{name:?}]"),
                 Segment::Index(index) => write!(formatter, "[{index}]"),
             }?;
