@@ -51,7 +51,11 @@ fn windlass(demo: &Path, arguments: &[&str]) -> Result<(), Error> {
         .env("XDG_CACHE_HOME", demo.join("cache"))
         .env("AUDIT_TOKEN", TOKEN)
         .status()?;
-    if status.success() { Ok(()) } else { Err(format!("windlass {} ended with {status}", arguments.join(" ")).into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("windlass {} ended with {status}", arguments.join(" ")).into())
+    }
 }
 
 /// The audit service, ended with this value.

@@ -3,6 +3,7 @@
 //! It owns nothing but the choice of the command; each command is a module.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a command does is for a person to read")]
 
+mod bench;
 mod demo;
 mod plugins;
 mod programs;
@@ -23,6 +24,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("plugins", "build the plugins into target/plugins (all, or those named)", plugins::run),
     ("demo", "build everything and run runbooks/quickstart.toml against a small service", demo::run),
     ("test", "run every suite, installing what it needs; --quick for those that take seconds", test::run),
+    ("bench", "measure what the host costs, each figure beside its floor", bench::run),
 ];
 
 fn main() -> ExitCode {

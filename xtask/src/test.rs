@@ -59,7 +59,10 @@ fn build_plugins() -> Result<(), Error> {
 fn plugin_logic() -> Result<(), Error> {
     let target = workspace::target_dir().join("plugins-native");
     let target = target.to_string_lossy();
-    programs::cargo("test", &["--manifest-path", "plugins/Cargo.toml", "--workspace", "--target-dir", &target])
+    programs::cargo(
+        "test",
+        &["--manifest-path", "plugins/Cargo.toml", "--workspace", "--target-dir", &target],
+    )
 }
 
 fn host() -> Result<(), Error> {
@@ -70,7 +73,8 @@ fn clippy() -> Result<(), Error> {
     programs::cargo("clippy", &["--workspace", "--all-targets", "--", "-D", "warnings"])?;
     let target = workspace::target_dir().join("plugins-native");
     let target = target.to_string_lossy();
-    let manifest = ["--manifest-path", "plugins/Cargo.toml", "--workspace", "--all-targets", "--target-dir", &target];
+    let manifest =
+        ["--manifest-path", "plugins/Cargo.toml", "--workspace", "--all-targets", "--target-dir", &target];
     programs::cargo("clippy", &[&manifest[..], &["--", "-D", "warnings"]].concat())
 }
 
@@ -91,11 +95,16 @@ fn install_postgres() -> Result<(), Error> {
         return Ok(());
     }
     let apt = |arguments: &[&str]| -> Result<(), Error> {
-        let status = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status()?;
-        if status.success() { Ok(()) } else { Err(format!("apt-get {} ended with {status}", arguments.join(" ")).into()) }
+        let status =
+            Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("apt-get {} ended with {status}", arguments.join(" ")).into())
+        }
     };
     eprintln!("installing postgresql-15");
-    apt(&["update", "-qq"])
-        .and_then(|()| apt(&["install", "-y", "-qq", "postgresql-15"]))
-        .map_err(|error| format!("the suites need PostgreSQL 15: {error}; install the package postgresql-15").into())
+    apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "postgresql-15"])).map_err(|error| {
+        format!("the suites need PostgreSQL 15: {error}; install the package postgresql-15").into()
+    })
 }

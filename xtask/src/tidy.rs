@@ -33,7 +33,12 @@ fn check(path: &Path, text: &str, problems: &mut Vec<String>) {
     for (number, line) in text.lines().enumerate() {
         for place in ["/root/", "/work/"] {
             if line.contains(place) {
-                problems.push(format!("{}:{}: a path of one machine: {}", path.display(), number + 1, line.trim()));
+                problems.push(format!(
+                    "{}:{}: a path of one machine: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
         for word in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("] {
@@ -44,6 +49,9 @@ fn check(path: &Path, text: &str, problems: &mut Vec<String>) {
     }
     let lines = text.lines().count();
     if is("rs") && lines > LINES && !text.contains(LONG_FILE_REASON) {
-        problems.push(format!("{}: {lines} lines; split it, or say why it is `{LONG_FILE_REASON}`", path.display()));
+        problems.push(format!(
+            "{}: {lines} lines; split it, or say why it is `{LONG_FILE_REASON}`",
+            path.display()
+        ));
     }
 }

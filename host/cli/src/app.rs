@@ -29,8 +29,9 @@ impl App {
         let store = global.store.clone().unwrap_or_else(|| directories.store());
         let store = std::path::absolute(&store)
             .map_err(|error| CliError::new(Exit::Usage, format!("--store {}: {error}", store.display())))?;
-        let executable = std::env::current_exe()
-            .map_err(|error| CliError::new(Exit::Fault, format!("cannot tell where windlass itself is: {error}")))?;
+        let executable = std::env::current_exe().map_err(|error| {
+            CliError::new(Exit::Fault, format!("cannot tell where windlass itself is: {error}"))
+        })?;
         Ok(Self { printer, directories, store, executable })
     }
 
@@ -82,6 +83,8 @@ impl App {
     /// Who is at the keyboard.
     pub(crate) fn who() -> String {
         let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
-        name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+        name("USER")
+            .or_else(|| name("LOGNAME"))
+            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
     }
 }

@@ -62,9 +62,10 @@ impl From<windlass_journal::Error> for CliError {
         use windlass_journal::Error;
         let exit = match &error {
             Error::Busy { .. } | Error::Contended => Exit::Busy,
-            Error::UnknownRun { .. } | Error::AmbiguousRun { .. } | Error::BadRunId { .. } | Error::NoStore { .. } => {
-                Exit::Usage
-            }
+            Error::UnknownRun { .. }
+            | Error::AmbiguousRun { .. }
+            | Error::BadRunId { .. }
+            | Error::NoStore { .. } => Exit::Usage,
             _ => Exit::Fault,
         };
         let told = Self::from_error(exit, &error);
@@ -72,7 +73,9 @@ impl From<windlass_journal::Error> for CliError {
             Error::NoStore { .. } => told.hint("`windlass run` makes one; or name another with --store"),
             Error::UnknownRun { .. } => told.hint("`windlass list` shows the runs of the store"),
             Error::AmbiguousRun { .. } => told.hint("type more of the id"),
-            Error::Busy { .. } => told.hint("wait for that process, or end it; the run loses nothing by that"),
+            Error::Busy { .. } => {
+                told.hint("wait for that process, or end it; the run loses nothing by that")
+            }
             Error::NoKey { .. } => told.hint("put the key file back from your backup"),
             _ => told,
         }
@@ -95,10 +98,9 @@ impl From<windlass_runner::RunError> for CliError {
             RunError::Read { .. } | RunError::Check(_) | RunError::Connect(_) | RunError::Refused { .. } => {
                 Self::from_error(Exit::Usage, &error)
             }
-            RunError::Ended { .. } => {
-                Self::from_error(Exit::Usage, &error).hint("start a new run; `windlass show RUN` prints this one's record")
-            }
-            RunError::Host(_) | RunError::Event { .. } | RunError::NoBeginning => {
+            RunError::Ended { .. } => Self::from_error(Exit::Usage, &error)
+                .hint("start a new run; `windlass show RUN` prints this one's record"),
+            RunError::Host(_) | RunError::Event { .. } | RunError::NoBeginning | RunError::Lost { .. } => {
                 Self::from_error(Exit::Fault, &error)
             }
         }

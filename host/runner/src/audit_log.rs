@@ -51,7 +51,13 @@ impl AuditSink {
         Self { path: path_of(state_dir, run), file: Mutex::new(None), clock }
     }
 
-    pub(crate) fn write(&self, caller: &Caller<'_>, request: &CallRequest, digest: &str, records: &[AuditRecord]) {
+    pub(crate) fn write(
+        &self,
+        caller: &Caller<'_>,
+        request: &CallRequest,
+        digest: &str,
+        records: &[AuditRecord],
+    ) {
         if records.is_empty() {
             return;
         }

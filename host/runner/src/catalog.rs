@@ -122,17 +122,19 @@ impl Plugins {
             }
             PluginSource::Builtin(name) => {
                 let file = format!("{name}.wasm");
-                self.folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()).ok_or_else(|| {
-                    let known = self.built();
-                    NotFound {
-                        message: format!("there is no built-in plugin `{name}`"),
-                        help: Some(if known.is_empty() {
-                            "no plugins are built yet: run `cargo xtask plugins`".to_owned()
-                        } else {
-                            format!("there are {}", known.join(", "))
-                        }),
-                    }
-                })
+                self.folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()).ok_or_else(
+                    || {
+                        let known = self.built();
+                        NotFound {
+                            message: format!("there is no built-in plugin `{name}`"),
+                            help: Some(if known.is_empty() {
+                                "no plugins are built yet: run `cargo xtask plugins`".to_owned()
+                            } else {
+                                format!("there are {}", known.join(", "))
+                            }),
+                        }
+                    },
+                )
             }
         }
     }

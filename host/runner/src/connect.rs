@@ -163,14 +163,16 @@ impl Resolver<'_> {
                 addresses: addresses.clone(),
                 ca: ca.as_deref().map(|path| self.file(name, path)).transpose()?,
             },
-            model::Connection::Postgres { url, read_url, password, read_password, ca } => Connection::Postgres {
-                url: self.postgres_url(name, "url", url, password.as_ref())?,
-                read_url: read_url
-                    .as_ref()
-                    .map(|url| self.postgres_url(name, "read_url", url, read_password.as_ref()))
-                    .transpose()?,
-                ca: ca.as_deref().map(|path| self.file(name, path)).transpose()?,
-            },
+            model::Connection::Postgres { url, read_url, password, read_password, ca } => {
+                Connection::Postgres {
+                    url: self.postgres_url(name, "url", url, password.as_ref())?,
+                    read_url: read_url
+                        .as_ref()
+                        .map(|url| self.postgres_url(name, "read_url", url, read_password.as_ref()))
+                        .transpose()?,
+                    ca: ca.as_deref().map(|path| self.file(name, path)).transpose()?,
+                }
+            }
             model::Connection::Folder { path } => {
                 let path = self.absolute(path);
                 if !path.is_dir() {
@@ -179,25 +181,27 @@ impl Resolver<'_> {
                 }
                 Connection::Folder { path }
             }
-            model::Connection::Program { path, digest, postgres, environment, directory } => Connection::Program {
-                path: self.file(name, path)?,
-                digest: digest.as_deref().map(|digest| digest.trim_start_matches("sha256:").to_owned()),
-                postgres: match postgres {
-                    Some(postgres) => self.connection(postgres)?.map(Box::new),
-                    None => None,
-                },
-                environment: environment
-                    .iter()
-                    .map(|(variable, text)| {
-                        let value = match text {
-                            Text::Plain(text) => EnvValue::Plain(text.clone()),
-                            Text::Secret(secret) => EnvValue::Secret(self.secret(secret)?),
-                        };
-                        Ok((variable.clone(), value))
-                    })
-                    .collect::<Result<_, ConnectError>>()?,
-                directory: directory.as_deref().map(|path| self.absolute(path)),
-            },
+            model::Connection::Program { path, digest, postgres, environment, directory } => {
+                Connection::Program {
+                    path: self.file(name, path)?,
+                    digest: digest.as_deref().map(|digest| digest.trim_start_matches("sha256:").to_owned()),
+                    postgres: match postgres {
+                        Some(postgres) => self.connection(postgres)?.map(Box::new),
+                        None => None,
+                    },
+                    environment: environment
+                        .iter()
+                        .map(|(variable, text)| {
+                            let value = match text {
+                                Text::Plain(text) => EnvValue::Plain(text.clone()),
+                                Text::Secret(secret) => EnvValue::Secret(self.secret(secret)?),
+                            };
+                            Ok((variable.clone(), value))
+                        })
+                        .collect::<Result<_, ConnectError>>()?,
+                    directory: directory.as_deref().map(|path| self.absolute(path)),
+                }
+            }
         }))
     }
 
@@ -263,7 +267,10 @@ impl Resolver<'_> {
                     std::io::ErrorKind::InvalidData => ConnectError::NotText { secret: secret() },
                     _ => ConnectError::NoFile { secret: secret(), path, source },
                 })?;
-                text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned()
+                text.strip_suffix('\n')
+                    .map(|text| text.strip_suffix('\r').unwrap_or(text))
+                    .unwrap_or(&text)
+                    .to_owned()
             }
             // `check` has reported a secret without a source.
             None => return Err(ConnectError::Empty { secret: secret() }),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use windlass_engine::{
-    CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis, Observation, Reads,
-    Verdict,
+    CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis,
+    Observation, Reads, Verdict,
 };
 use windlass_journal::artifacts::Artifacts;
 use windlass_journal::{Binding, NewEvent, RunWriter};
@@ -126,6 +126,7 @@ impl Driver {
             };
             let commands = self.machine.decide(observation, self.shared.clock.now());
             let mut ending = None;
+            self.show_samples(&commands);
             for command in commands {
                 if let Some(end) = self.carry_out(command).await? {
                     ending = Some(end);
@@ -199,10 +200,8 @@ impl Driver {
                 }
             }
             Command::Call { call, step, item, request } => self.call(call, step, item, request),
-            Command::Sampled { step, item, open, measured, open_ms, hold_ms } => {
-                let measured = &measured;
-                self.watcher.sample(&Sample { step: &step, item: item.as_deref(), open, measured, open_ms, hold_ms });
-            }
+            // Shown before the events that came of them.
+            Command::Sampled { .. } => (),
             Command::Report => {
                 let text = for_finally(self.machine.state(), &self.shared.runbook);
                 let text = self.shared.log.redactor.text(&text).into_owned();
@@ -219,6 +218,15 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    fn show_samples(&self, commands: &[Command]) {
+        for command in commands {
+            if let Command::Sampled { step, item, open, measured, open_ms, hold_ms } = command {
+                let (item, open_ms, hold_ms) = (item.as_deref(), *open_ms, *hold_ms);
+                self.watcher.sample(&Sample { step, item, open: *open, measured, open_ms, hold_ms });
+            }
+        }
     }
 
     async fn commit(&mut self) -> Result<(), RunError> {

@@ -54,6 +54,12 @@ pub enum RunError {
         /// How.
         verdict: windlass_engine::Verdict,
     },
+    /// The driver ended without an answer. What it had committed is safe.
+    #[error("the run was lost in this process: {reason}")]
+    Lost {
+        /// What is known.
+        reason: String,
+    },
     /// The machine refused what a person asked for.
     #[error("{message}")]
     Refused {

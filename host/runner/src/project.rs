@@ -104,7 +104,11 @@ impl Catalog for Checked<'_> {
     }
 
     fn check_grant(&self, line: &str) -> Result<GrantFacts, GrantProblem> {
-        let problem = |message: String, help: Option<String>, range: Range<usize>| GrantProblem { message, help, range };
+        let problem = |message: String, help: Option<String>, range: Range<usize>| GrantProblem {
+            message,
+            help,
+            range,
+        };
         Grant::check(line).map_err(|error| problem(error.message, error.help, error.range))?;
         // The line is right; with any value in the placeholders its other parts can be read.
         let grant: Grant = substitute(line, |_| Some("x".to_owned()))

@@ -72,7 +72,10 @@ impl Redactor {
             Value::String(text) => Value::String(self.text(text).into_owned()),
             Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
             Value::Object(members) => Value::Object(
-                members.iter().map(|(name, value)| (self.text(name).into_owned(), self.value(value))).collect(),
+                members
+                    .iter()
+                    .map(|(name, value)| (self.text(name).into_owned(), self.value(value)))
+                    .collect(),
             ),
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }

@@ -59,7 +59,12 @@ impl<'a> Report<'a> {
                     self.push(&mut rows, &step.id, Some(step), stage.map(|stage| stage.name.clone()));
                 }
                 for step in &runbook.finally {
-                    self.push(&mut rows, &format!("finally/{}", step.id), Some(step), Some("Finally".to_owned()));
+                    self.push(
+                        &mut rows,
+                        &format!("finally/{}", step.id),
+                        Some(step),
+                        Some("Finally".to_owned()),
+                    );
                 }
             }
             None => {
@@ -129,9 +134,12 @@ impl<'a> Report<'a> {
         for (step, item, question) in self.state.questions() {
             let item = item.map(|item| format!(" --item '{item}'")).unwrap_or_default();
             lines.push(format!("`{step}` asks: {}", question.message));
-            lines.push(format!("  it took effect:   windlass resume {run} --step {step}{item} --applied --reason '…'"));
-            lines
-                .push(format!("  it did not:       windlass resume {run} --step {step}{item} --not-applied --reason '…'"));
+            lines.push(format!(
+                "  it took effect:   windlass resume {run} --step {step}{item} --applied --reason '…'"
+            ));
+            lines.push(format!(
+                "  it did not:       windlass resume {run} --step {step}{item} --not-applied --reason '…'"
+            ));
         }
         for held in self.state.holds() {
             let what = match held.reason {
@@ -169,7 +177,12 @@ impl<'a> Report<'a> {
         writeln!(text, "| | |\n| --- | --- |")?;
         writeln!(text, "| run | `{}` |", created.run)?;
         writeln!(text, "| result | {result} |")?;
-        writeln!(text, "| started | {} by {} |", rfc3339(self.state.started_at()), cell(&created.started_by))?;
+        writeln!(
+            text,
+            "| started | {} by {} |",
+            rfc3339(self.state.started_at()),
+            cell(&created.started_by)
+        )?;
         writeln!(text, "| runbook | {} |", cell(&created.runbook.name))?;
         if let Some(environment) = &created.environment {
             writeln!(text, "| environment | {} |", cell(&environment.name))?;
@@ -190,7 +203,10 @@ impl<'a> Report<'a> {
                 table = true;
             }
             let took = row.took_ms.map(|ms| Span(ms).to_string()).unwrap_or_default();
-            let name = row.title.as_deref().map_or_else(|| row.name.clone(), |title| format!("{title} (`{}`)", row.name));
+            let name = row
+                .title
+                .as_deref()
+                .map_or_else(|| row.name.clone(), |title| format!("{title} (`{}`)", row.name));
             let detail = row.detail.as_deref().unwrap_or_default();
             writeln!(text, "| {} | {} | {took} | {} |", cell(&name), row.word, cell(detail))?;
         }
@@ -240,7 +256,16 @@ fn row(name: String, work: &Work, title: Option<String>, stage: Option<String>, 
         (Some(start), Some(end)) => u64::try_from(end - start).ok(),
         _ => None,
     };
-    Row { stage, name, title, phase: work.phase, word: word(work), took_ms: took, detail: detail(work), depth }
+    Row {
+        stage,
+        name,
+        title,
+        phase: work.phase,
+        word: word(work),
+        took_ms: took,
+        detail: detail(work),
+        depth,
+    }
 }
 
 /// The effect where there is one, else the phase.
@@ -272,7 +297,11 @@ pub fn detail(work: &Work) -> Option<String> {
         return Some(format!("failed {} times, trying again: {failure}", work.tries));
     }
     if let Some(gate) = work.gate.as_ref().filter(|_| !work.phase.is_over()) {
-        return Some(format!("{} samples, the gate is {}", gate.samples, if gate.open { "open" } else { "closed" }));
+        return Some(format!(
+            "{} samples, the gate is {}",
+            gate.samples,
+            if gate.open { "open" } else { "closed" }
+        ));
     }
     let plan = &work.attempts.last()?.plan;
     let first = plan.changes.first()?;

@@ -125,7 +125,8 @@ pub async fn start(
     started(&id);
     host.watcher.event(at, &event, &state);
     let machine = Machine::new(Arc::clone(&runbook), state);
-    drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, Vec::new(), interrupts).await
+    drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, Vec::new(), interrupts)
+        .await
 }
 
 /// Takes a run over and goes on with it, as it was pinned. `said` answers a question of the run first.
@@ -191,7 +192,8 @@ fn created(
 ) -> RunCreated {
     let runbook = &project.runbook;
     let plugins = session.plugins().map(|(name, plugin)| {
-        let connections = runbook.plugins.get(name).map(|plugin| plugin.connections.clone()).unwrap_or_default();
+        let connections =
+            runbook.plugins.get(name).map(|plugin| plugin.connections.clone()).unwrap_or_default();
         let pinned = PinnedPlugin {
             source: plugin.source.clone(),
             digest: plugin.digest.to_string(),
@@ -263,5 +265,10 @@ async fn drive(
     };
     let mut first = vec![Observation::Started { epoch: writer.epoch(), who: host.who.clone() }];
     first.extend(then);
-    Driver::new(machine, writer, Arc::new(shared), Arc::clone(&host.watcher), first).drive(interrupts).await
+    let driver = Driver::new(machine, writer, Arc::new(shared), Arc::clone(&host.watcher), first);
+    // A task of the runtime's own: awaiting commits from outside of it costs two thread hops each.
+    match tokio::spawn(driver.drive(interrupts)).await {
+        Ok(ending) => ending,
+        Err(lost) => Err(RunError::Lost { reason: lost.to_string() }),
+    }
 }

@@ -14,7 +14,8 @@ use windlass_runbook::model::Runbook;
 use windlass_runbook::outcome::Failure;
 use windlass_sandbox::grant::{Effect, Grant};
 use windlass_sandbox::{
-    Bindings, Call, CallError, Grants, Limits, Mode, Phase, ProcessIdentity, RunServices, Sandbox, StepContext,
+    Bindings, Call, CallError, Grants, Limits, Mode, Phase, ProcessIdentity, RunServices, Sandbox,
+    StepContext,
 };
 
 use crate::audit_log::AuditSink;
@@ -98,8 +99,10 @@ impl Session {
                 .allow
                 .iter()
                 .map(|line| {
-                    windlass_sandbox::grant::substitute(line, |name| placeholder(name, config.as_ref(), scope))
-                        .map_err(|error| fail(format!("grant `{line}`: {error}"), None))
+                    windlass_sandbox::grant::substitute(line, |name| {
+                        placeholder(name, config.as_ref(), scope)
+                    })
+                    .map_err(|error| fail(format!("grant `{line}`: {error}"), None))
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             let grants = Grants::parse(allow.iter().map(String::as_str))
@@ -136,7 +139,11 @@ impl Session {
         self.plugins
             .iter()
             .flat_map(|(name, plugin)| {
-                plugin.grants.iter().filter(|grant| by_word(grant)).map(|grant| (name.clone(), grant.to_string()))
+                plugin
+                    .grants
+                    .iter()
+                    .filter(|grant| by_word(grant))
+                    .map(|grant| (name.clone(), grant.to_string()))
             })
             .collect()
     }
@@ -232,9 +239,10 @@ async fn prove_gone(identities: &[Value]) -> Result<(), CallFailure> {
     const LOOKS: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(100);
     for identity in identities {
-        let identity: ProcessIdentity = serde_json::from_value(identity.clone()).map_err(|error| {
-            CallFailure::Fault { message: format!("the identity of an earlier process can't be read: {error}") }
-        })?;
+        let identity: ProcessIdentity =
+            serde_json::from_value(identity.clone()).map_err(|error| CallFailure::Fault {
+                message: format!("the identity of an earlier process can't be read: {error}"),
+            })?;
         let mut looks = 0;
         while !windlass_sandbox::process_group_is_gone(&identity) {
             looks += 1;

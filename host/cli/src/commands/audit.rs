@@ -16,7 +16,11 @@ pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
     let plugins = app.plugins();
     let project = check::open(app, target, &plugins)?;
     let runbook = &project.runbook;
-    let rows = runbook.plugins.values().map(|plugin| Row::new(runbook, plugin, &plugins)).collect::<Result<Vec<_>, _>>()?;
+    let rows = runbook
+        .plugins
+        .values()
+        .map(|plugin| Row::new(runbook, plugin, &plugins))
+        .collect::<Result<Vec<_>, _>>()?;
     if app.printer.json() {
         let rows: Vec<_> = rows.iter().map(Row::json).collect();
         app.printer.document(&json!({ "version": 1, "runbook": project.source.name, "plugins": rows }))?;
@@ -38,7 +42,7 @@ struct Row<'a> {
     /// Slot, what the operator calls it, and what kind of thing that is.
     slots: Vec<(&'a str, &'a str, &'static str)>,
     /// Each grant line, and whether it lets anything be changed.
-    grants: Vec<(&'a str, bool)>,
+    grants: Vec<(String, bool)>,
     /// Step, action, and whether the action has an effect.
     steps: Vec<(String, String, bool)>,
 }
@@ -55,7 +59,7 @@ impl<'a> Row<'a> {
                 (slot.as_str(), name.as_str(), kind)
             })
             .collect();
-        let grants = plugin.allow.iter().map(|line| (line.as_str(), writes(line))).collect();
+        let grants = plugin.allow.iter().map(|line| (expanded(line, runbook), writes(line))).collect();
         let finally = runbook.finally.iter().map(|step| (format!("finally/{}", step.id), step));
         let steps = runbook
             .steps
@@ -96,7 +100,11 @@ impl<'a> Row<'a> {
         if self.steps.is_empty() {
             lines.push("    none".to_owned());
         }
-        lines.extend(plugin::imports(&self.found.inspection.imports, style).into_iter().map(|line| format!("  {line}")));
+        lines.extend(
+            plugin::imports(&self.found.inspection.imports, style)
+                .into_iter()
+                .map(|line| format!("  {line}")),
+        );
         lines
     }
 
@@ -117,6 +125,15 @@ impl<'a> Row<'a> {
             "imports": self.found.inspection.imports,
         })
     }
+}
+
+/// The line with the environment's vars in place, where that can be told without inputs.
+fn expanded(line: &str, runbook: &Runbook) -> String {
+    let var = |name: &str| match runbook.vars.get(name.strip_prefix("vars.")?)? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    substitute(line, var).unwrap_or_else(|_| line.to_owned())
 }
 
 /// Whether a line lets anything be changed. One that can't be read, which `check` refuses, counts as if it did.

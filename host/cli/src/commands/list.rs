@@ -34,7 +34,8 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
             ("running" | "closing", None) => "interrupted",
             (word, _) => word,
         };
-        let took = run.ended_ms.map(|ended| Span(u64::try_from(ended - run.started_ms).unwrap_or(0)).to_string());
+        let took =
+            run.ended_ms.map(|ended| Span(u64::try_from(ended - run.started_ms).unwrap_or(0)).to_string());
         let started = rfc3339(run.started_ms);
         app.printer.line(&format!(
             "{}  {status:<12} {}  {:>8}  {}",

@@ -26,7 +26,8 @@ pub(crate) async fn run(app: &App, asked: &args::Planned) -> Result<Exit, CliErr
         .map_err(|diagnostics| check::report(&app.printer, RunError::Check(diagnostics)))?;
     let sandbox = app.sandbox()?;
     let variable = |name: &str| std::env::var_os(name);
-    let planned = planning::plan(&project, &plugins, inputs, &sandbox, &variable, Arc::new(Unwatched)).await?;
+    let planned =
+        planning::plan(&project, &plugins, inputs, &sandbox, &variable, Arc::new(Unwatched)).await?;
     if app.printer.json() {
         app.printer.document(&json!({
             "version": 1,
@@ -106,8 +107,11 @@ fn describe(row: &PlanRow, style: Style) -> Vec<String> {
     match &row.outcome {
         PlanOutcome::Changes { plan } => {
             let again = if plan.repeatable { "" } else { ", once only" };
-            let mut lines = vec![line(style.yellow("~"), format!("would change {}{again}", count(plan.changes.len())))];
-            lines.extend(plan.changes.iter().map(|change| format!("{indent}    {}", describe_change(change, style))));
+            let mut lines =
+                vec![line(style.yellow("~"), format!("would change {}{again}", count(plan.changes.len())))];
+            lines.extend(
+                plan.changes.iter().map(|change| format!("{indent}    {}", describe_change(change, style))),
+            );
             lines
         }
         PlanOutcome::InProgress { .. } => vec![line(style.yellow("~"), "is on its way already".to_owned())],
@@ -117,7 +121,11 @@ fn describe(row: &PlanRow, style: Style) -> Vec<String> {
                 .iter()
                 .map(|met| format!("{}{}", met.expression, measured_list(&met.measured)))
                 .collect();
-            let what = if met.is_empty() { "read".to_owned() } else { format!("read, as expected: {}", met.join("; ")) };
+            let what = if met.is_empty() {
+                "read".to_owned()
+            } else {
+                format!("read, as expected: {}", met.join("; "))
+            };
             vec![line(style.sign(Phase::Succeeded), what)]
         }
         PlanOutcome::Gate { until, open, measured, failure, every_ms, hold_ms } => {
@@ -143,7 +151,9 @@ fn describe(row: &PlanRow, style: Style) -> Vec<String> {
             vec![line(style.sign(Phase::Skipped), why)]
         }
         PlanOutcome::Deferred { reason } => vec![line(style.dim("…"), format!("deferred: {reason}"))],
-        PlanOutcome::Failed { failure } => vec![line(style.sign(Phase::Failed), format!("would fail: {failure}"))],
+        PlanOutcome::Failed { failure } => {
+            vec![line(style.sign(Phase::Failed), format!("would fail: {failure}"))]
+        }
     }
 }
 

@@ -83,7 +83,11 @@ fn describe(found: &Found, style: Style) -> String {
     lines.push(String::new());
     lines.extend(imports(&inspection.imports, style));
     if !inspection.ignored_exports.is_empty() {
-        lines.push(format!("{} {}", style.bold("exports that are no actions:"), inspection.ignored_exports.join(", ")));
+        lines.push(format!(
+            "{} {}",
+            style.bold("exports that are no actions:"),
+            inspection.ignored_exports.join(", ")
+        ));
     }
     lines.extend(inspection.notes.iter().map(|note| format!("{} {note}", style.yellow("note:"))));
     lines.push(String::new());
@@ -97,7 +101,9 @@ fn describe_action(action: &Action, style: Style) -> Vec<String> {
         ActionKind::UndoableEffect => style.yellow("has an effect, can be undone"),
     };
     let mut lines = vec![format!("  {}  {kind}", style.bold(&action.name))];
-    lines.extend(action.docs.iter().flat_map(|docs| docs.lines()).map(|line| format!("    {}", style.dim(line))));
+    lines.extend(
+        action.docs.iter().flat_map(|docs| docs.lines()).map(|line| format!("    {}", style.dim(line))),
+    );
     lines.extend(describe_record(&action.input, "      ", style));
     if let Some(output) = &action.output {
         lines.push(format!("      → {}", type_name(output)));
@@ -112,7 +118,8 @@ fn describe_record(record: &Record, indent: &str, style: Style) -> Vec<String> {
         .map(|field| {
             let needed = if field.may_be_absent() { "" } else { " (needed)" };
             let docs = field.docs.as_deref().and_then(|docs| docs.lines().next()).unwrap_or_default();
-            let text = format!("{indent}{}: {}{needed}  {}", field.name, type_name(&field.ty), style.dim(docs));
+            let text =
+                format!("{indent}{}: {}{needed}  {}", field.name, type_name(&field.ty), style.dim(docs));
             text.trim_end().to_owned()
         })
         .collect()
@@ -132,8 +139,11 @@ fn type_name(ty: &Type) -> String {
         Type::Option(inner) => format!("{}, optional", type_name(inner)),
         Type::Tuple(parts) => parts.iter().map(type_name).collect::<Vec<_>>().join(" and "),
         Type::Record(record) => {
-            let fields: Vec<_> =
-                record.fields.iter().map(|field| format!("{}: {}", field.name, type_name(&field.ty))).collect();
+            let fields: Vec<_> = record
+                .fields
+                .iter()
+                .map(|field| format!("{}: {}", field.name, type_name(&field.ty)))
+                .collect();
             format!("{{ {} }}", fields.join(", "))
         }
         Type::Variant(variant) => {
@@ -159,7 +169,12 @@ pub(crate) fn imports(imports: &[Import], style: Style) -> Vec<String> {
     for import in imports {
         if let ImportGroup::Capability(kind) = import.group {
             any = true;
-            lines.push(format!("  {} {} ({})", style.yellow(kind), import.interface, import.functions.join(", ")));
+            lines.push(format!(
+                "  {} {} ({})",
+                style.yellow(kind),
+                import.interface,
+                import.functions.join(", ")
+            ));
         }
     }
     if !any {

@@ -184,5 +184,7 @@ pub(crate) async fn pinned_runbook(store: &Store, recorded: &Recorded) -> Option
     let created = recorded.state.created()?;
     let plugins = windlass_runner::pinned_plugins(store, created).await.ok()?;
     let environment = created.environment.as_ref().map(Project::unpinned);
-    Project::check(Project::unpinned(&created.runbook), environment, &plugins).ok().map(|project| project.runbook)
+    Project::check(Project::unpinned(&created.runbook), environment, &plugins)
+        .ok()
+        .map(|project| project.runbook)
 }

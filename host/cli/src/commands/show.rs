@@ -28,7 +28,11 @@ fn text(recorded: &Recorded, report: &Report<'_>, app: &App) -> Result<String, C
     let style = app.printer.style();
     let created = recorded.created()?;
     let mut lines = vec![
-        format!("{} {}", style.bold(created.title.as_deref().unwrap_or(&created.name)), style.dim(&created.run)),
+        format!(
+            "{} {}",
+            style.bold(created.title.as_deref().unwrap_or(&created.name)),
+            style.dim(&created.run)
+        ),
         format!("  {} after {}", report.headline(), Span(report.took_ms())),
         format!("  started {} by {}", rfc3339(recorded.state.started_at()), created.started_by),
     ];
@@ -50,7 +54,8 @@ fn text(recorded: &Recorded, report: &Report<'_>, app: &App) -> Result<String, C
         }
         let took = row.took_ms.map(|ms| Span(ms).to_string()).unwrap_or_default();
         let detail = row.detail.as_deref().unwrap_or_default();
-        let name = row.title.as_deref().map_or_else(|| row.name.clone(), |title| format!("{} – {title}", row.name));
+        let name =
+            row.title.as_deref().map_or_else(|| row.name.clone(), |title| format!("{} – {title}", row.name));
         let indent = "  ".repeat(row.depth + 1);
         lines.push(format!("{indent}{} {:<10} {took:>7}  {name}", style.sign(row.phase), row.word));
         if !detail.is_empty() {

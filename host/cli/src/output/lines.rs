@@ -77,8 +77,12 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
         Event::StepStarted { .. } => format!("{} {name}", sign(Phase::Reading)),
         Event::ItemsExpanded { items, .. } => format!("{} {name}: {} items", sign(Phase::Items), items.len()),
         Event::AttemptStarted { plan, attempt, .. } => {
-            let changes: Vec<String> =
-                plan.changes.iter().take(3).map(|change| format!("{} {}", change.kind, change.target)).collect();
+            let changes: Vec<String> = plan
+                .changes
+                .iter()
+                .take(3)
+                .map(|change| format!("{} {}", change.kind, change.target))
+                .collect();
             let more = match plan.changes.len().saturating_sub(3) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
@@ -112,7 +116,9 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
         Event::AttemptsResolved { effect, .. } => format!("  {name}: resolved as {effect}"),
         Event::QuestionAsked { message, .. } => format!("{} {name}: {message}", sign(Phase::Asking)),
         Event::OperatorAnswered { who, reason, .. } => format!("  {name}: {who} says so: {reason}"),
-        Event::WaitStarted { until, .. } => format!("{} {name} until {}", sign(Phase::Waiting), rfc3339(*until)),
+        Event::WaitStarted { until, .. } => {
+            format!("{} {name} until {}", sign(Phase::Waiting), rfc3339(*until))
+        }
         Event::RunHeld { message, .. } => format!("{} {message}", style.yellow("held:")),
         Event::VerdictDecided { verdict, world, reason } => {
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };

@@ -10,9 +10,9 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use windlass_engine::{Event, Millis, Phase, Span, State};
 use windlass_runbook::model::Runbook;
+use windlass_runner::Clock;
 use windlass_runner::report::Report;
 use windlass_runner::watch::{Sample, Watcher};
-use windlass_runner::Clock;
 
 use super::Style;
 use super::lines::place;
@@ -105,7 +105,8 @@ impl Tree {
 
     fn draw(&self) {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let (width, height) = size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        let (width, height) =
+            size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
         let mut inner = self.inner();
         let lines = self.picture(&inner, self.clock.now(), width.max(20), height.max(6) - 1);
         let mut frame = String::new();
@@ -173,7 +174,12 @@ impl Tree {
         let what = shortened(what, width.saturating_sub(used));
         let name = format!("{name:<30}");
         let name = if line.phase == Phase::Pending { style.dim(&name) } else { name };
-        let text = format!("{indent}{} {name} {:<10} {time:>8}  {}", style.sign(line.phase), line.word, style.dim(&what));
+        let text = format!(
+            "{indent}{} {name} {:<10} {time:>8}  {}",
+            style.sign(line.phase),
+            line.word,
+            style.dim(&what)
+        );
         text.trim_end().to_owned()
     }
 
@@ -257,7 +263,11 @@ impl Watcher for Tree {
 
 /// A time that still runs, to the tenth of a second.
 fn rounded(ms: u64) -> String {
-    if ms < 60_000 { format!("{}.{}s", ms / 1000, ms % 1000 / 100) } else { Span(ms / 1000 * 1000).to_string() }
+    if ms < 60_000 {
+        format!("{}.{}s", ms / 1000, ms % 1000 / 100)
+    } else {
+        Span(ms / 1000 * 1000).to_string()
+    }
 }
 
 fn shortened(text: &str, width: usize) -> String {

@@ -1,0 +1,270 @@
+//! `cargo xtask bench`: each figure beside its limit, both measured in this run.
+//!
+//! The machine may be busy, so every figure is a median of rounds and every verdict a ratio; absolute times are for
+//! orientation.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Error, plugins, programs, workspace};
+
+/// How often each is measured.
+const ROUNDS: usize = 9;
+
+/// Run the benchmarks.
+pub(crate) fn run(_arguments: &[String]) -> Result<(), Error> {
+    plugins::build_named(&["noop".to_owned()])?;
+    programs::build(&["--release", "--package", "windlass-cli", "--package", "windlass-tests", "--bins"])?;
+    let folder = tempfile::tempdir()?;
+    let bench = Bench { folder: folder.path().to_owned(), programs: workspace::target_dir().join("release") };
+    println!("{:<44} {:>11} {:>11} {:>7} {:>7}  verdict", "figure", "measured", "floor", "ratio", "limit");
+    bench.start()?;
+    bench.reading_step()?;
+    bench.writing_step()?;
+    bench.fan_out()?;
+    bench.check_and_plan()?;
+    bench.idle()?;
+    Ok(())
+}
+
+struct Bench {
+    folder: PathBuf,
+    programs: PathBuf,
+}
+
+/// What a runbook of the benchmark is made of.
+const HEAD: &str = "[runbook]\nname = \"bench\"\n\n[plugins.noop]\nsource = \"builtin:noop\"\n\n";
+
+impl Bench {
+    /// Process start to the first step of a runbook whose components are compiled, journal on.
+    fn start(&self) -> Result<(), Error> {
+        let runbook = self.runbook(
+            "one",
+            &format!("{HEAD}[[step]]\nid = \"a\"\ndo = \"noop.read\"\nwith = {{ n = 1 }}\n"),
+        )?;
+        self.windlass(&["run", &runbook])?;
+        let first_step = median(|| {
+            let began = Instant::now();
+            let mut child =
+                self.command(&["run", &runbook, "--output", "json"]).stdout(Stdio::piped()).spawn()?;
+            let lines = BufReader::new(child.stdout.take().ok_or("no standard output")?).lines();
+            let mut seen = None;
+            for line in lines {
+                if seen.is_none() && line?.contains("\"step_succeeded\"") {
+                    seen = Some(began.elapsed());
+                }
+            }
+            child.wait()?;
+            seen.ok_or_else(|| "the step did not succeed".into())
+        })?;
+        let store = self.folder.join("floor.db");
+        let floor = median(|| self.floor_process(&["commit", &store.to_string_lossy()]))?;
+        report("start to first step", first_step, floor, 5.0);
+        absolute("start to first step", millis(first_step), 10.0, "ms");
+        Ok(())
+    }
+
+    /// A reading no-op step in a fresh instance.
+    fn reading_step(&self) -> Result<(), Error> {
+        let per_step = self.per_step("read", 1, 5_000)?;
+        absolute("reading no-op step", per_step.as_secs_f64() * 1e6, 50.0, "µs");
+        Ok(())
+    }
+
+    /// A writing step against the two durable commits that it must make.
+    fn writing_step(&self) -> Result<(), Error> {
+        let per_step = self.per_step("write", 1, 400)?;
+        let file = self.folder.join("commits.db");
+        let commit = self.floor_figure(&["commits", &file.to_string_lossy(), "400", "900"])?;
+        report("writing step, to two bare commits", per_step, commit * 2, 1.2);
+        Ok(())
+    }
+
+    /// What one item of a fan-out costs at 10,000 items, to what it costs at 100.
+    fn fan_out(&self) -> Result<(), Error> {
+        let few = self.per_step("read", 8, 100)?;
+        let many = self.per_step("read", 8, 10_000)?;
+        report("fan-out item at 10,000, to one at 100", many, few, 1.5);
+        Ok(())
+    }
+
+    /// `check` and `plan` of 10,000 steps, to parsing their TOML.
+    fn check_and_plan(&self) -> Result<(), Error> {
+        let mut text = HEAD.to_owned();
+        for step in 0..10_000 {
+            write!(
+                text,
+                "[[step]]\nid = \"step_{step}\"\ntitle = \"Step number {step} of the benchmark\"\ndo = \"noop.read\"\n"
+            )?;
+            write!(
+                text,
+                "with = {{ n = {step} }}\nexpect = \"result.n >= 0\"\nretry = {{ attempts = 3 }}\ntimeout = \"30s\"\n\n"
+            )?;
+        }
+        let runbook = self.runbook("ten-thousand", &text)?;
+        let floor = self.floor_figure(&["toml", &runbook, "9"])?;
+        let check = median(|| self.timed(&["check", &runbook]))?;
+        let plan = median(|| self.timed(&["plan", &runbook]))?;
+        report("check of 10,000 steps, to parsing them", check, floor, 4.0);
+        report("check and plan of them, to parsing them", plan, floor, 4.0);
+        Ok(())
+    }
+
+    /// The memory of a run that waits.
+    fn idle(&self) -> Result<(), Error> {
+        let steps = "[[step]]\nid = \"a\"\ndo = \"noop.read\"\nwith = { n = 1 }\n[[step]]\nid = \"b\"\nwait = \"60s\"\n";
+        let runbook = self.runbook("wait", &format!("{HEAD}{steps}"))?;
+        let mut child = self.command(&["run", &runbook]).stdout(Stdio::null()).spawn()?;
+        std::thread::sleep(Duration::from_secs(2));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        child.kill()?;
+        child.wait()?;
+        let status = status?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
+        absolute("memory of a waiting run", kib / 1024.0, 30.0, "MB");
+        Ok(())
+    }
+
+    /// What one item more costs: the run of `count` items less the run of one, per item.
+    fn per_step(&self, action: &str, parallel: usize, count: u32) -> Result<Duration, Error> {
+        let runbook = |count: u32| {
+            let items: Vec<String> = (0..count).map(|item| item.to_string()).collect();
+            let items = items.join(",");
+            let step = format!(
+                "[[step]]\nid = \"a\"\ndo = \"noop.{action}\"\nfor_each = [{items}]\nmax_parallel = {parallel}\n"
+            );
+            self.runbook(
+                &format!("{action}-{count}"),
+                &format!("{HEAD}{step}with = {{ n = \"${{item}}\" }}\n"),
+            )
+        };
+        let (one, all) = (runbook(1)?, runbook(count)?);
+        self.timed(&["run", &one])?;
+        let mut differences = Vec::new();
+        for _ in 0..ROUNDS.min(5) {
+            let single = self.ran(&one)?;
+            let whole = self.ran(&all)?;
+            differences.push(whole.saturating_sub(single) / (count - 1));
+        }
+        differences.sort();
+        differences.get(differences.len() / 2).copied().ok_or_else(|| "nothing was measured".into())
+    }
+
+    /// How long the step took by the events of its own run, which leaves the start and end of the process out.
+    fn ran(&self, runbook: &str) -> Result<Duration, Error> {
+        let output = self.command(&["run", runbook, "--output", "plain"]).output()?;
+        if !output.status.success() {
+            return Err(
+                format!("the run of {runbook} failed: {}", String::from_utf8_lossy(&output.stderr)).into()
+            );
+        }
+        let text = String::from_utf8(output.stdout)?;
+        let id =
+            text.lines().find_map(|line| line.strip_prefix("run ")?.split(':').next()).ok_or("no run id")?;
+        let shown = self.command(&["show", id, "--output", "json"]).output()?;
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout)?;
+        let took = shown
+            .pointer("/steps/0/took_ms")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or("the step took no time")?;
+        Ok(Duration::from_millis(took))
+    }
+
+    fn runbook(&self, name: &str, text: &str) -> Result<String, Error> {
+        let path = self.folder.join(format!("{name}.toml"));
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("windlass"));
+        command
+            .args(arguments)
+            .env("XDG_STATE_HOME", self.folder.join("state"))
+            .env("XDG_CONFIG_HOME", self.folder.join("config"))
+            .env("XDG_CACHE_HOME", self.folder.join("cache"))
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn windlass(&self, arguments: &[&str]) -> Result<(), Error> {
+        let status = self.command(arguments).stdout(Stdio::null()).status()?;
+        // `plan` answers 10 where something would change.
+        if matches!(status.code(), Some(0 | 10)) {
+            Ok(())
+        } else {
+            Err(format!("windlass {arguments:?}: {status}").into())
+        }
+    }
+
+    fn timed(&self, arguments: &[&str]) -> Result<Duration, Error> {
+        let began = Instant::now();
+        self.windlass(arguments)?;
+        Ok(began.elapsed())
+    }
+
+    fn floor_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("bench-floor"));
+        command.args(arguments).current_dir(Path::new(&self.folder));
+        command
+    }
+
+    fn floor_process(&self, arguments: &[&str]) -> Result<Duration, Error> {
+        let began = Instant::now();
+        let status = self.floor_command(arguments).status()?;
+        if status.success() {
+            Ok(began.elapsed())
+        } else {
+            Err(format!("bench-floor {arguments:?}: {status}").into())
+        }
+    }
+
+    /// A figure that the floor measures itself.
+    fn floor_figure(&self, arguments: &[&str]) -> Result<Duration, Error> {
+        let output = self.floor_command(arguments).output()?;
+        let micros: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
+        Ok(Duration::from_secs_f64(micros / 1e6))
+    }
+}
+
+fn median(mut measure: impl FnMut() -> Result<Duration, Error>) -> Result<Duration, Error> {
+    let mut times = (0..ROUNDS).map(|_| measure()).collect::<Result<Vec<_>, _>>()?;
+    times.sort();
+    times.get(ROUNDS / 2).copied().ok_or_else(|| "nothing was measured".into())
+}
+
+/// A figure and its floor, with the ratio that counts.
+fn report(name: &str, measured: Duration, floor: Duration, limit: f64) {
+    let ratio = measured.as_secs_f64() / floor.as_secs_f64().max(1e-9);
+    let verdict = if ratio <= limit { "met" } else { "MISSED" };
+    println!(
+        "{name:<44} {:>11} {:>11} {ratio:>6.2}x {limit:>6.1}x  {verdict}",
+        shown(measured),
+        shown(floor)
+    );
+}
+
+/// A figure with a limit of its own.
+fn absolute(name: &str, measured: f64, limit: f64, unit: &str) {
+    let verdict = if measured <= limit { "met" } else { "MISSED" };
+    println!(
+        "{name:<44} {:>11} {:>11} {:>7} {:>7}  {verdict}",
+        format!("{measured:.1} {unit}"),
+        "",
+        "",
+        format!("{limit} {unit}")
+    );
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn shown(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    if micros < 1000.0 { format!("{micros:.1} µs") } else { format!("{:.2} ms", micros / 1e3) }
+}
