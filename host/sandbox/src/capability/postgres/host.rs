@@ -353,11 +353,11 @@ impl<'a> Request<'a> {
         });
         result.map_err(|failed| match failed {
             Failed::Own(failure) => failure,
-            Failed::Client { error, place } => self.client_failure(error, place),
+            Failed::Client { error, place } => self.client_failure(target, error, place),
         })
     }
 
-    fn client_failure(&self, error: ClientError, place: Option<(usize, u32)>) -> Failure {
+    fn client_failure(&self, target: &Target, error: ClientError, place: Option<(usize, u32)>) -> Failure {
         let message = error.to_string();
         match error {
             // The server's own timeout is set to what the call has left.
@@ -367,7 +367,18 @@ impl<'a> Request<'a> {
                 self.call.limit(self.call.deadline_hit());
                 failure("limit", message)
             }
-            ClientError::Sql(error) => sql_failure(&error, place),
+            ClientError::Sql(mut error) => {
+                let unread = ["table", "view", "schema", "sequence"]
+                    .iter()
+                    .any(|kind| error.message.starts_with(&format!("permission denied for {kind} ")));
+                if target.checked && unread {
+                    let user = &target.endpoint.user;
+                    error.hint = Some(format!(
+                        "it was read as `{user}`, the role of `read_url`: GRANT pg_read_all_data TO {user} lets it read all"
+                    ));
+                }
+                sql_failure(&error, place)
+            }
             ClientError::Connection { retryable, .. } => {
                 Failure { retryable, ..failure("connect-failed", message) }
             }

@@ -221,6 +221,19 @@ async fn a_plan_cannot_leave_its_read_only_transaction() {
 }
 
 #[tokio::test]
+async fn a_reader_that_may_not_look_is_told_what_it_lacks() {
+    let Some(database) = Database::new() else { return };
+    database.psql("CREATE TABLE hidden (a int)");
+    let call = database.scene(Mode::Read, "postgres db: read").call();
+    let error = query(&call, "db", "SELECT * FROM hidden", &[], 1).await.unwrap_err();
+    assert_eq!(
+        error.message.replace(&database.name, "app"),
+        "statement 1, line 1: permission denied for table hidden (hint: it was read as `app_look`, the role of \
+         `read_url`: GRANT pg_read_all_data TO app_look lets it read all)"
+    );
+}
+
+#[tokio::test]
 async fn a_role_that_could_write_is_no_reader() {
     let Some(database) = Database::new() else { return };
     let name = &database.name;
