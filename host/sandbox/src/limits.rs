@@ -191,8 +191,9 @@ pub(crate) struct Meter {
     memory_limit: usize,
     memory: usize,
     table_limit: usize,
-    tables: usize,
+    elements: usize,
     max_instances: usize,
+    max_tables: usize,
     max_memories: usize,
     hit: Option<LimitHit>,
 }
@@ -203,8 +204,10 @@ impl Meter {
             memory_limit: usize::try_from(limits.memory_for(component)).unwrap_or(usize::MAX),
             memory: 0,
             table_limit: limits.table_elements.min(MAX_TABLE_ELEMENTS),
-            tables: 0,
+            elements: 0,
             max_instances: limits.instances,
+            // A guest has about one for each instance; their size is what matters.
+            max_tables: limits.instances,
             max_memories: limits.memories,
             hit: None,
         }
@@ -238,12 +241,12 @@ impl ResourceLimiter for Meter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.tables.saturating_add(desired.saturating_sub(current));
+        let total = self.elements.saturating_add(desired.saturating_sub(current));
         if total > self.table_limit {
             self.hit = Some(LimitHit::new(LimitKind::TableElements, self.table_limit as u64));
             return Ok(false);
         }
-        self.tables = total;
+        self.elements = total;
         Ok(true)
     }
 
@@ -251,9 +254,8 @@ impl ResourceLimiter for Meter {
         self.max_instances
     }
 
-    /// A guest has about one table for each instance; their size is what matters.
     fn tables(&self) -> usize {
-        self.max_instances
+        self.max_tables
     }
 
     fn memories(&self) -> usize {

@@ -76,8 +76,8 @@ fn present(value: &Value, ours: &Type, theirs: &Theirs, place: Place<'_>) -> Res
         Type::Tuple(types) => {
             let Theirs::Tuple(theirs) = theirs else { return Err(unlike(place)) };
             let items = value.as_array().filter(|items| items.len() == types.len());
-            let items =
-                items.ok_or_else(|| place.misfit(format!("a list of exactly {} is expected", types.len())))?;
+            let items = items
+                .ok_or_else(|| place.misfit(format!("a list of exactly {} is expected", types.len())))?;
             let encoded =
                 items.iter().zip(types).zip(theirs.types()).enumerate().map(
                     |(index, ((item, ours), theirs))| encode(Some(item), ours, &theirs, place.index(index)),

@@ -31,7 +31,7 @@ const WIT: &str = "
     world plugin { export jobs; }";
 
 /// The types of a function's parameters, as we and as the engine know them.
-struct Types(Vec<(Type, Theirs)>, Engine);
+struct Types(Vec<(Type, Theirs)>);
 
 fn types(function: &str) -> Types {
     use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
@@ -54,7 +54,7 @@ fn types(function: &str) -> Types {
     };
     let shapes = crate::inspect::decode(&bytes).unwrap().shapes;
     let ours = shapes[&(interface.to_owned(), function.to_owned())].params.clone();
-    Types(ours.into_iter().zip(found.params().map(|(_, ty)| ty)).collect(), engine)
+    Types(ours.into_iter().zip(found.params().map(|(_, ty)| ty)).collect())
 }
 
 impl Types {

@@ -14,10 +14,10 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The interface that most guests here export.
-pub const JOBS: &str = "acme:test/jobs@0.1.0";
+pub(crate) const JOBS: &str = "acme:test/jobs@0.1.0";
 
 /// The WIT of a guest that exports one reading action, `check`.
-pub const CHECK: &str = "
+pub(crate) const CHECK: &str = "
     package acme:test@0.1.0;
     interface jobs {
         use windlass:plugin/outcome@0.1.0.{failure};
@@ -32,7 +32,7 @@ pub const CHECK: &str = "
 ";
 
 /// A component of this world and this core module.
-pub fn component(wit: &str, module: &str) -> Vec<u8> {
+pub(crate) fn component(wit: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     resolve.push_path(wits.join("plugin")).unwrap();
@@ -45,12 +45,12 @@ pub fn component(wit: &str, module: &str) -> Vec<u8> {
 
 /// A component whose action `check` has this body. Its parameter is `count`; it returns the address of its result.
 /// There are a log line at 512 (6 bytes), and `$ok` returns a good result with the text of that address and length.
-pub fn check(body: &str) -> Vec<u8> {
+pub(crate) fn check(body: &str) -> Vec<u8> {
     check_with("", body)
 }
 
 /// The same, with more parts of the module before it.
-pub fn check_with(more: &str, body: &str) -> Vec<u8> {
+pub(crate) fn check_with(more: &str, body: &str) -> Vec<u8> {
     let module = format!(
         r#"(module
             (import "windlass:plugin/step@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))
@@ -84,11 +84,14 @@ pub fn check_with(more: &str, body: &str) -> Vec<u8> {
     component(CHECK, &module)
 }
 
+/// Level, message and fields of a log line.
+pub(crate) type Line = (LogLevel, String, Vec<(String, Value)>);
+
 /// A run that remembers what it was told.
 #[derive(Default)]
-pub struct Recorder {
-    pub logs: Mutex<Vec<(LogLevel, String, Vec<(String, Value)>)>>,
-    pub receipts: Mutex<Vec<String>>,
+pub(crate) struct Recorder {
+    pub(crate) logs: Mutex<Vec<Line>>,
+    pub(crate) receipts: Mutex<Vec<String>>,
 }
 
 impl RunServices for Recorder {
@@ -118,7 +121,7 @@ impl RunServices for Recorder {
 }
 
 /// A sandbox that compiles in this process and keeps nothing.
-pub fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     Sandbox::new(SandboxOptions {
         cache_dir: None,
         compiler: Compiler::InProcess,
@@ -127,16 +130,16 @@ pub fn sandbox() -> Sandbox {
     .unwrap()
 }
 
-pub async fn load(bytes: Vec<u8>) -> Arc<Plugin> {
+pub(crate) async fn load(bytes: Vec<u8>) -> Arc<Plugin> {
     sandbox().load(bytes.into()).await.unwrap()
 }
 
-pub fn limits(deadline: Duration) -> Limits {
+pub(crate) fn limits(deadline: Duration) -> Limits {
     Limits { deadline, ..Limits::default() }
 }
 
 /// Calls an action with no grants and no connections.
-pub async fn call(
+pub(crate) async fn call(
     plugin: &Plugin,
     action: &str,
     phase: Phase<'_>,
@@ -164,18 +167,18 @@ pub async fn call(
 }
 
 /// Loads the component, calls its `check`, and gives the report.
-pub async fn run(bytes: Vec<u8>) -> (CallReport, Arc<Recorder>) {
+pub(crate) async fn run(bytes: Vec<u8>) -> (CallReport, Arc<Recorder>) {
     run_within(bytes, Limits::default()).await
 }
 
-pub async fn run_within(bytes: Vec<u8>, limits: Limits) -> (CallReport, Arc<Recorder>) {
+pub(crate) async fn run_within(bytes: Vec<u8>, limits: Limits) -> (CallReport, Arc<Recorder>) {
     let plugin = load(bytes).await;
     let input = serde_json::json!({ "count": 7 });
     call(&plugin, "check", Phase::Read { input: &input }, limits).await
 }
 
 /// What a call ended with, in words.
-pub fn said(report: &CallReport) -> String {
+pub(crate) fn said(report: &CallReport) -> String {
     match &report.result {
         Ok(returned) => format!("{returned:?}"),
         Err(error) => error.to_string(),

@@ -77,11 +77,8 @@ fn the_shapes_of_actions() {
         ("no failure", "apply-x: func(input: input, plan: plan) -> result<output, string>;".to_owned()),
         ("a name twice", format!("{PAIR} send: func(input: input) -> result<output, failure>;")),
     ];
-    let mut text = String::new();
-    for (name, functions) in cases {
-        text.push_str(&format!("{name}:\n  {}\n", world(&functions, "")));
-    }
-    insta::assert_snapshot!(text);
+    let said = cases.map(|(name, functions)| format!("{name}:\n  {}", world(&functions, "")));
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]
