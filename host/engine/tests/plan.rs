@@ -51,7 +51,7 @@ fn plan(runbook: Runbook, script: impl Fn(&Seen<'_>) -> Option<CallReport>) -> P
         while let Some(command) = queue.pop_front() {
             match command {
                 PlanCommand::Call { call, step, item, request } => {
-                    pending.push_back((call, step, item, request))
+                    pending.push_back((call, step, item, request));
                 }
                 PlanCommand::Row(row) => planned.rows.push(*row),
                 PlanCommand::Done(summary) => {
@@ -60,7 +60,7 @@ fn plan(runbook: Runbook, script: impl Fn(&Seen<'_>) -> Option<CallReport>) -> P
                 }
             }
         }
-        let (call, step, item, request) = pending.pop_front().expect("something to do");
+        let (call, step, item, request) = pending.pop_front().unwrap();
         let seen =
             Seen { step: &step, item: item.as_deref(), request: &request, now: START, had: 0, count: 1 };
         assert!(!seen.writes(), "{step} writes in a plan");
