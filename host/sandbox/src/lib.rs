@@ -25,10 +25,10 @@ mod value;
 mod wasi;
 
 pub use audit::AuditRecord;
-pub use capability::postgres::postgres_identity;
 pub use call::{Call, CallReport, Phase, Returned};
-pub use compile::{Compiler, compile_worker_main};
+pub use capability::postgres::postgres_identity;
 pub use capability::process::{launcher_main, process_group_is_gone};
+pub use compile::{Compiler, compile_worker_main};
 pub use connection::{Bindings, Bound, Connection, Credential, EnvValue};
 pub use error::{CallError, Denial, HostFault, LoadError};
 pub use grant::Grants;

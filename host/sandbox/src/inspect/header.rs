@@ -18,7 +18,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
         return Err(LoadError::with_help("the file is empty", EXPECTED));
     }
     if bytes.len() > MAX_SIZE {
-        let (size, most) = (bytes.len() / (1024 * 1024), Size(MAX_SIZE as u64));
+        let (size, most) = (bytes.len().div_ceil(1024 * 1024), Size(MAX_SIZE as u64));
         return Err(LoadError::with_help(
             format!("the file has {size} MiB, more than the {most} a component may have"),
             "leave debug information and unused parts out of it",
