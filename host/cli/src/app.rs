@@ -66,6 +66,15 @@ impl App {
         Store::open_read(self.options(false)).await.map_err(CliError::from)
     }
 
+    /// As [`store_to_read`](Self::store_to_read); none where no run has made one yet.
+    pub(crate) async fn store_to_list(&self) -> Result<Option<Store>, CliError> {
+        match Store::open_read(self.options(false)).await {
+            Ok(store) => Ok(Some(store)),
+            Err(windlass_journal::Error::NoStore { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn options(&self, create: bool) -> StoreOptions {
         StoreOptions {
             path: self.store.clone(),

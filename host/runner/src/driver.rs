@@ -74,19 +74,18 @@ pub(crate) struct Driver {
     buffer: Vec<NewEvent>,
     wake: Option<Millis>,
     calls: HashMap<CallId, oneshot::Sender<()>>,
-    asked: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
-    done: (mpsc::Sender<(CallId, CallReport)>, mpsc::Receiver<(CallId, CallReport)>),
+    asked: Channel<Asked>,
+    done: Channel<(CallId, CallReport)>,
     /// Observations that the driver itself has made.
     pending: VecDeque<Observation>,
     refusals: Vec<String>,
 }
 
-/// Something the driver waited for.
-enum Next {
-    Observe(Observation, Option<oneshot::Sender<()>>),
-    /// The request was about a call that is over.
-    Nothing,
-}
+/// Both ends: calls are given clones of the sender.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+/// Something the driver waited for, and who waits for an answer to it. None for a request about a call that is over.
+type Next = Option<(Observation, Option<oneshot::Sender<()>>)>;
 
 /// Enough for every step of a fan-out to speak at once without waiting for the others.
 const CHANNEL: usize = 1024;
@@ -120,8 +119,8 @@ impl Driver {
             let (observation, answer) = match self.pending.pop_front() {
                 Some(observation) => (observation, None),
                 None => match self.next(&mut interrupts).await {
-                    Next::Observe(observation, answer) => (observation, answer),
-                    Next::Nothing => continue,
+                    Some(next) => next,
+                    None => continue,
                 },
             };
             let commands = self.machine.decide(observation, self.shared.clock.now());
@@ -161,20 +160,20 @@ impl Driver {
             biased;
             Some((call, report)) = self.done.1.recv() => {
                 self.calls.remove(&call);
-                Next::Observe(Observation::Called { call, report }, None)
+                Some((Observation::Called { call, report }, None))
             }
             Some(asked) = self.asked.1.recv() => self.asked(asked),
-            Some(who) = interrupts.recv() => Next::Observe(Observation::Interrupt { who }, None),
+            Some(who) = interrupts.recv() => Some((Observation::Interrupt { who }, None)),
             () = timer => {
                 self.wake = None;
-                Next::Observe(Observation::Tick, None)
+                Some((Observation::Tick, None))
             }
         }
     }
 
     fn asked(&self, Asked { call, request, answer }: Asked) -> Next {
         if !self.calls.contains_key(&call) {
-            return Next::Nothing;
+            return None;
         }
         let observation = match request {
             Request::Receipt(text) => Observation::Receipt { call, text },
@@ -183,7 +182,7 @@ impl Driver {
                 Observation::ConnectionSeen { connection: name, identity }
             }
         };
-        Next::Observe(observation, Some(answer))
+        Some((observation, Some(answer)))
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<Option<Ending>, RunError> {

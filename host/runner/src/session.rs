@@ -25,27 +25,27 @@ use crate::error::RunError;
 use crate::redact::Redactor;
 
 /// A plugin that can be called.
-pub struct ReadyPlugin {
+pub(crate) struct ReadyPlugin {
     /// What was compiled.
-    pub plugin: Arc<windlass_sandbox::Plugin>,
+    pub(crate) plugin: Arc<windlass_sandbox::Plugin>,
     /// What it may do.
-    pub grants: Arc<Grants>,
+    pub(crate) grants: Arc<Grants>,
     /// What its slots lead to.
-    pub bindings: Arc<Bindings>,
+    pub(crate) bindings: Arc<Bindings>,
     /// What `configure` is given.
-    pub config: Option<Value>,
+    pub(crate) config: Option<Value>,
     /// The grant lines as they are in force, placeholders replaced.
-    pub allow: Vec<String>,
+    pub(crate) allow: Vec<String>,
     /// Where it came from, as the runbook says.
-    pub source: String,
+    pub(crate) source: String,
     /// `sha256:` and hex.
-    pub digest: Arc<str>,
+    pub(crate) digest: Arc<str>,
     /// Its bytes.
-    pub bytes: Arc<[u8]>,
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 /// The plugins of one run.
-pub struct Session {
+pub(crate) struct Session {
     plugins: IndexMap<String, ReadyPlugin>,
 }
 
@@ -62,7 +62,7 @@ impl Session {
     ///
     /// # Errors
     /// Where a plugin can't be loaded, or its configuration or grants don't resolve.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         runbook: &Runbook,
         plugins: &Plugins,
         connections: &Connections,
@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// The plugins by their names in the runbook.
-    pub fn plugins(&self) -> impl Iterator<Item = (&str, &ReadyPlugin)> {
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = (&str, &ReadyPlugin)> {
         self.plugins.iter().map(|(name, plugin)| (name.as_str(), plugin))
     }
 

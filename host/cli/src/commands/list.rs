@@ -9,7 +9,14 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
-    let store = app.store_to_read().await?;
+    let Some(store) = app.store_to_list().await? else {
+        if app.printer.json() {
+            app.printer.document(&json!({ "version": 1, "runs": [] }))?;
+        } else {
+            app.printer.talk("there is no store yet; `windlass run` makes one");
+        }
+        return Ok(Exit::Succeeded);
+    };
     let mut runs = store.runs().await?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
     if app.printer.json() {
