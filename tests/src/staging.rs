@@ -42,12 +42,7 @@ impl Staging {
 
     /// `windlass COMMAND runbooks/staging.toml --env …` and what else is given.
     pub fn run(&self, command: &str, more: &[&str]) -> Finished {
-        self.run_file(command, "runbooks/staging.toml", more)
-    }
-
-    /// The same with another runbook of the workspace.
-    pub fn run_file(&self, command: &str, runbook: &str, more: &[&str]) -> Finished {
-        let runbook = self.workspace.path(runbook).display().to_string();
+        let runbook = self.workspace.path("runbooks/staging.toml").display().to_string();
         let environment = self.workspace.path("runbooks/environments/rehearsal.toml").display().to_string();
         let arguments = [command, &runbook, "--env", &environment];
         self.windlass.run(arguments.iter().chain(more))

@@ -99,10 +99,11 @@ impl Windlass {
     /// The ids of the runs of the store, as `list --output json` has them; none before there is a store.
     #[must_use]
     pub fn runs(&self) -> Vec<String> {
-        if !self.state().join("store.db").exists() {
+        let listed = self.run(["list", "--output", "json"]);
+        if listed.code == Some(2) && listed.stderr.contains("there is no store") {
             return Vec::new();
         }
-        let listed = self.run(["list", "--output", "json"]).expect(0).json();
+        let listed = listed.expect(0).json();
         let runs = listed["runs"].as_array().unwrap_or_else(|| panic!("no runs in {listed}"));
         runs.iter()
             .map(|run| run["run"].as_str().unwrap_or_else(|| panic!("no id in {run}")).to_owned())

@@ -72,7 +72,11 @@ fn no_request_leaves_without_a_line_that_allows_it() {
     // A fragment is cut off before the host sees it, and so is never sent: what arrives is what was granted.
     let fragment = [fetch("fragment", get(host, "/health#/../stats"))];
     drop(attack(&api, &fragment, "api = \"audit\"", &[format!("http GET http://{host}/health")]));
-    assert!(api.service.requests().iter().all(|entry| entry.path == "/health"), "{:#?}", api.service.requests());
+    assert!(
+        api.service.requests().iter().all(|entry| entry.path == "/health"),
+        "{:#?}",
+        api.service.requests()
+    );
     // What would allow it is named, but for what nothing may allow.
     let detail = record.detail("other_path");
     assert!(detail.contains(&format!("http GET http://{host}/health/db")), "{detail}");

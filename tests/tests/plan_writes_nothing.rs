@@ -19,7 +19,8 @@ fn a_plan_of_the_staging_runbook_leaves_no_trace() {
     }
     for statement in staging.server.statements() {
         assert_eq!(statement.role, "windlass_read", "{statement:?}");
-        let word = statement.sql.split_whitespace().next().unwrap_or_default().to_uppercase();
+        let sql = statement.sql.lines().find(|line| !line.starts_with("--")).unwrap_or_default();
+        let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
         let reads = ["BEGIN", "SELECT", "SET", "ROLLBACK", "COMMIT", "SHOW", "WITH"];
         assert!(reads.contains(&word.as_str()), "{statement:?}");
     }
@@ -128,6 +129,10 @@ fn a_plugin_that_writes_while_it_plans_is_denied() {
         assert_eq!(plan.code, Some(1), "{means}: {}", plan.all());
         assert!(plan.all().contains("denied"), "{means}: {}", plan.all());
         targets.assert_untouched();
+        // What is kept with a run is no write to the world, and a run has a place for it.
+        if means == "artifact" {
+            continue;
+        }
         // In a run it plans too, before anything is written.
         let run = targets.windlass("run", &runbook);
         assert_eq!(run.code, Some(3), "{means}: {}", run.all());

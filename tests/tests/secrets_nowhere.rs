@@ -175,8 +175,11 @@ fn secrets_are_in_no_file_log_report_or_command_line() {
     let watcher = CommandLines::watch(secrets.clone());
     let runbook = staging.workspace.path("runbooks/staging.toml").display().to_string();
     let environment = staging.workspace.path("runbooks/environments/rehearsal.toml").display().to_string();
-    let traced =
-        staging.windlass.command(["run", &runbook, "--env", &environment]).env("WINDLASS_LOG", "trace").output();
+    let traced = staging
+        .windlass
+        .command(["run", &runbook, "--env", &environment])
+        .env("WINDLASS_LOG", "trace")
+        .output();
     let traced = traced.unwrap();
     let output =
         format!("{}{}", String::from_utf8_lossy(&traced.stdout), String::from_utf8_lossy(&traced.stderr));

@@ -26,7 +26,7 @@ fn check_finds_nothing_in_the_shipped_runbooks() {
     check("quickstart.toml", "quickstart.toml");
     check("staging.toml", "staging.toml");
     check("staging.toml", "rehearsal.toml");
-    check("restore.toml", "rehearsal.toml");
+    check("restore.toml", "staging.toml");
 }
 
 #[test]
@@ -93,10 +93,19 @@ fn the_archive_restores_into_a_scratch_database_with_the_same_rows() {
     drop(staging.run("run", &[]).expect(0));
     let second = staging.windlass.runs().into_iter().find(|id| *id != first).unwrap();
 
+    // The rehearsal's environment without what only the staging runbook has.
+    let environment = staging.workspace.read("runbooks/environments/rehearsal.toml");
+    let (before, rest) = environment.split_once("[plugins.api]").unwrap();
+    let (_, after) = rest.split_once("[connections.migrations]").unwrap();
+    let environment = format!("{before}[connections.migrations]{after}");
+    let environment =
+        staging.workspace.write("runbooks/environments/restore.toml", &environment).display().to_string();
+    let runbook = staging.workspace.path("runbooks/restore.toml").display().to_string();
     let file = format!("file=staging-{second}.dump");
     let restore = |database: &str| {
         let database = format!("database={database}");
-        staging.run_file("run", "runbooks/restore.toml", &["--input", &file, "--input", &database])
+        let inputs = ["--input", &file, "--input", &database];
+        staging.windlass.run(["run", &runbook, "--env", &environment].into_iter().chain(inputs))
     };
     drop(restore("scratch").expect(0));
     let count = |database: &str, table: &str| {
