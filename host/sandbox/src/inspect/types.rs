@@ -181,7 +181,9 @@ impl<'a> Types<'a> {
             TypeDefKind::Record(record) => {
                 let interface = match def.owner {
                     TypeOwner::Interface(owner) => self.interface_id(owner),
-                    _ => None,
+                    // Where the metadata has the record that `configure` takes.
+                    TypeOwner::World(_) => Some("world".to_owned()),
+                    TypeOwner::None => None,
                 };
                 let mut fields = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
