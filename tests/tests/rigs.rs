@@ -1,4 +1,5 @@
 //! The rigs do what the suites rely on.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use windlass_tests::{Postgres, Service, Workspace};
 
