@@ -25,7 +25,7 @@ plan answers 0 when nothing would change, 10 when something would, 1 when it fai
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The store: a SQLite file [default: $XDG_STATE_HOME/windlass/store.db]
-    #[arg(long, global = true, env = "WINDLASS_STORE", value_name = "FILE")]
+    #[arg(long, global = true, env = "WINDLASS_STORE", hide_env_values = true, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
     /// How to print
     #[arg(long, global = true, value_enum, default_value_t = Output::Auto, value_name = "FORM")]
@@ -205,6 +205,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The whole help is one snapshot, so that a change of any word shows in review.
+    #[test]
+    fn the_help_is_as_reviewed() {
+        let mut help = String::new();
+        let mut commands = vec![Cli::command()];
+        while let Some(mut command) = commands.pop() {
+            let text = command.render_long_help().to_string();
+            help.push_str(&format!("==== {} ====\n{text}\n", command.get_name()));
+            commands.extend(command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned());
+        }
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        insta::assert_snapshot!(help.join("\n"));
     }
 
     #[test]

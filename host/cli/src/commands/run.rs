@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use windlass_engine::Answer;
+use windlass_engine::{Answer, Phase, State};
 use windlass_journal::{RunId, Store};
 use windlass_runbook::model::Runbook;
 use windlass_runner::report::Report;
@@ -27,7 +27,7 @@ pub(crate) async fn begin(app: &App, planned: &Planned) -> Result<Exit, CliError
     let sandbox = app.sandbox()?;
     let store = app.store().await?;
     store.check_key()?;
-    let screen = Screen::new(app, &project.runbook);
+    let screen = Screen::new(app, Some(&project.runbook), &State::default());
     let host = Host {
         store: &store,
         sandbox: &sandbox,
@@ -47,7 +47,9 @@ pub(crate) async fn go_on(app: &App, asked: &Resume) -> Result<Exit, CliError> {
     let store = app.existing_store().await?;
     let id = app.run_id(&store, &asked.name.run).await?;
     let sandbox = app.sandbox()?;
-    let screen = Screen::plain(app);
+    let recorded = Recorded::read(&store, id.clone()).await?;
+    let runbook = pinned_runbook(&store, &recorded).await;
+    let screen = Screen::new(app, runbook.as_deref(), &recorded.state);
     let host = Host {
         store: &store,
         sandbox: &sandbox,
@@ -65,7 +67,8 @@ pub(crate) async fn go_on(app: &App, asked: &Resume) -> Result<Exit, CliError> {
         reason: asked.reason.clone().unwrap_or_default(),
     });
     let ended = resume(&host, &id, said, interrupts()).await;
-    finish(app, &store, Some(&id), None, ended).await
+    screen.end();
+    finish(app, &store, Some(&id), runbook.as_deref(), ended).await
 }
 
 /// Says how it stands, and what to type next.
@@ -96,6 +99,17 @@ async fn finish(
             report.headline(),
             rfc3339(recorded.state.started_at()),
         ))?;
+        if app.printer.live() {
+            // The tree has room for the beginning of a reason only.
+            for row in report.rows().iter().filter(|row| row.phase == Phase::Failed) {
+                let reason = row.detail.as_deref().unwrap_or_default();
+                app.printer.line(&format!(
+                    "  {} {}: {reason}",
+                    app.printer.style().sign(row.phase),
+                    row.name
+                ))?;
+            }
+        }
         for line in report.next_steps() {
             app.printer.line(&format!("  {line}"))?;
         }
@@ -127,17 +141,13 @@ enum Screen {
 }
 
 impl Screen {
-    fn new(app: &App, runbook: &Runbook) -> Self {
-        if !app.printer.live() {
-            return Self::plain(app);
-        }
-        let tree = Tree::new(runbook, Clock::starting(0), app.printer.style());
-        let drawing = tree.animate();
-        Self::Live(tree, drawing)
-    }
-
-    fn plain(app: &App) -> Self {
+    fn new(app: &App, runbook: Option<&Runbook>, state: &State) -> Self {
         let printer = app.printer;
+        if let Some(runbook) = runbook.filter(|_| printer.live()) {
+            let tree = Tree::new(runbook, state, Clock::starting(state.last_at()), printer.style());
+            let drawing = tree.animate();
+            return Self::Live(tree, drawing);
+        }
         if printer.json() {
             Self::Lines(Arc::new(JsonLines { printer }))
         } else {

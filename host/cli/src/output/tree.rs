@@ -54,13 +54,13 @@ struct Line {
 }
 
 impl Tree {
-    /// A tree with a line for each step of the runbook.
-    pub(crate) fn new(runbook: &Runbook, clock: Clock, style: Style) -> Arc<Self> {
+    /// A tree with a line for each step of the runbook, as far as the run has come.
+    pub(crate) fn new(runbook: &Runbook, state: &State, clock: Clock, style: Style) -> Arc<Self> {
         let header = runbook.title.clone().unwrap_or_else(|| runbook.name.clone());
-        let state = State::default();
-        let rows = Report::new(&state, Some(runbook))
+        let rows = Report::new(state, Some(runbook))
             .rows()
             .into_iter()
+            .filter(|row| row.depth == 0)
             .map(|row| {
                 let line = Line {
                     stage: row.stage,
@@ -75,7 +75,11 @@ impl Tree {
                 (row.name, line)
             })
             .collect();
-        Arc::new(Self { header, clock, style, inner: Mutex::new(Inner { rows, ..Inner::default() }) })
+        let tree = Self { header, clock, style, inner: Mutex::new(Inner { rows, ..Inner::default() }) };
+        for step in state.steps().keys() {
+            tree.update(step, None, state);
+        }
+        Arc::new(tree)
     }
 
     /// Draws until [`end`](Self::end).
@@ -275,4 +279,98 @@ fn shortened(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windlass_engine::{Effect, PinnedText, RunCreated, SkipReason, StepFailure};
+    use windlass_runbook::catalog::{Catalog, CatalogError, GrantFacts, GrantProblem, PluginUse};
+    use windlass_runbook::{SourceFile, check, parse};
+
+    struct NoPlugins;
+
+    impl Catalog for NoPlugins {
+        fn signature(&self, _: &PluginUse) -> Result<Arc<windlass_runbook::wit::Signature>, CatalogError> {
+            Err(CatalogError { message: "none here".to_owned(), help: None })
+        }
+        fn check_grant(&self, _: &str) -> Result<GrantFacts, GrantProblem> {
+            Ok(GrantFacts::default())
+        }
+    }
+
+    fn runbook() -> Runbook {
+        let text = "[runbook]\nname = \"release\"\ntitle = \"Release the backend\"\n\
+            [[stage]]\nname = \"Before\"\n[[stage.step]]\nid = \"rest\"\nwait = \"1s\"\n\
+            [[stage.step]]\nid = \"look\"\nwait = \"1s\"\n\
+            [[stage]]\nname = \"After\"\n[[stage.step]]\nid = \"settle\"\nwait = \"5m\"\n";
+        let (document, _) = parse(SourceFile::new("release.toml", text), None);
+        let (runbook, diagnostics) = check(&document.unwrap(), &NoPlugins);
+        runbook.unwrap_or_else(|| panic!("{diagnostics}"))
+    }
+
+    fn started(step: &str) -> Event {
+        Event::StepStarted {
+            step: step.into(),
+            item: None,
+            generation: 1,
+            call: None,
+            writes: false,
+            gate: false,
+            input: None,
+        }
+    }
+
+    fn picture(events: &[(Millis, Event)], now: Millis, height: usize) -> String {
+        let runbook = runbook();
+        let mut state = State::default();
+        let tree = Tree::new(&runbook, &state, Clock::starting(0), Style { color: false });
+        let created = RunCreated {
+            run: "k3n9q2h7m4wz".to_owned(),
+            runbook: PinnedText::default(),
+            ..RunCreated::default()
+        };
+        for (at, event) in [(0, Event::RunCreated(Box::new(created)))].iter().chain(events) {
+            state.fold(event, *at);
+            tree.event(*at, event, &state);
+        }
+        let inner = tree.inner();
+        tree.picture(&inner, now, 80, height).join("\n")
+    }
+
+    fn events() -> Vec<(Millis, Event)> {
+        let done =
+            Event::StepSucceeded { step: "rest".into(), item: None, effect: Effect::None, output: None };
+        let failure = StepFailure::Conflict { message: "the zone was edited by hand".to_owned() };
+        let failed = Event::StepFailed { step: "look".into(), item: None, effect: Effect::None, failure };
+        vec![
+            (100, started("rest")),
+            (1_100, done),
+            (1_100, started("look")),
+            (2_350, failed),
+            (
+                2_350,
+                Event::StepSkipped {
+                    step: "settle".into(),
+                    reason: SkipReason::Upstream,
+                    because: Some("look".to_owned()),
+                },
+            ),
+        ]
+    }
+
+    #[test]
+    fn the_tree_shows_what_each_step_is_at() {
+        insta::assert_snapshot!(picture(&events(), 3_000, 24));
+    }
+
+    #[test]
+    fn a_step_under_way_has_its_time_running() {
+        insta::assert_snapshot!(picture(&events()[..3], 1_900, 24));
+    }
+
+    #[test]
+    fn a_small_screen_shows_where_the_run_is() {
+        insta::assert_snapshot!(picture(&events()[..3], 1_900, 4));
+    }
 }
