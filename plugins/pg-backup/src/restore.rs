@@ -72,28 +72,35 @@ pub(crate) fn apply(world: &impl World, input: &Target, plan: &Plan) -> Result<R
     // `template1` may hold things of its own that the archive holds too.
     world.execute(&format!("CREATE DATABASE {} TEMPLATE template0", quoted(name)))?;
     comment(world, name, &mark("begun", &key, &archive.sha256))?;
+    if let Err(failure) = fill(world, input) {
+        // Made a moment ago and empty, since the restore is one transaction.
+        if let Err(error) = drop_database(world, name) {
+            windlass_sdk::warn!("the empty database {name} is left behind: {}", error.message);
+        }
+        return Err(failure);
+    }
+    comment(world, name, &mark("complete", &key, &archive.sha256))?;
+    info!("restored {name}"; tables = restored.tables.len());
+    Ok(restored)
+}
+
+/// Runs pg_restore, in one transaction, into a database that is empty.
+fn fill(world: &impl World, input: &Target) -> Result<(), Failure> {
     let exit = world.run(&command(
         "restore",
         [
             "--exit-on-error".to_owned(),
             "--single-transaction".to_owned(),
             "--no-password".to_owned(),
-            format!("--dbname={name}"),
+            format!("--dbname={}", input.database),
             path(&input.file)?.to_string(),
         ],
     ))?;
-    if exit.code != Some(0) {
-        let failed = Failure::new("restore-failed", format!("pg_restore failed: {}", last_words(&exit)))
-            .with_detail(&json!({ "exit_code": exit.code, "signal": exit.signal }));
-        // Made a moment ago and empty, since the restore is one transaction.
-        if let Err(error) = drop_database(world, name) {
-            windlass_sdk::warn!("the empty database {name} is left behind: {}", error.message);
-        }
-        return Err(failed);
+    if exit.code == Some(0) {
+        return Ok(());
     }
-    comment(world, name, &mark("complete", &key, &archive.sha256))?;
-    info!("restored {name}"; tables = restored.tables.len());
-    Ok(restored)
+    Err(Failure::new("restore-failed", format!("pg_restore failed: {}", last_words(&exit)))
+        .with_detail(&json!({ "exit_code": exit.code, "signal": exit.signal })))
 }
 
 /// Whether the database has to be dropped.

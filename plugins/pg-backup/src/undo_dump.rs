@@ -34,14 +34,14 @@ pub(crate) fn plan(world: &impl World, input: &Source, done: &[Attempt]) -> Resu
 pub(crate) fn undo(world: &impl World, input: &Source, plan: &Plan) -> Result<(), Failure> {
     let path = path(&input.file)?;
     let memo = plan.memo_json();
-    if let Some(wanted) = memo.get("sha256").and_then(Value::as_str) {
-        if exists(world, &path)? {
-            if digest::sha256_of_file(world.folders(), &path)?.0 != wanted {
-                let message = format!("{path} was changed between planning and removing");
-                return Err(Failure::new("changed-meanwhile", message).retryable());
-            }
-            world.folders().remove(&path)?;
+    if let Some(wanted) = memo.get("sha256").and_then(Value::as_str)
+        && exists(world, &path)?
+    {
+        if digest::sha256_of_file(world.folders(), &path)?.0 != wanted {
+            let message = format!("{path} was changed between planning and removing");
+            return Err(Failure::new("changed-meanwhile", message).retryable());
         }
+        world.folders().remove(&path)?;
     }
     let partial = partial(&path);
     if memo.get("left").and_then(Value::as_bool) == Some(true) && exists(world, &partial)? {
