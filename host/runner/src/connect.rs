@@ -131,11 +131,6 @@ impl Connections {
             .collect()
     }
 
-    /// Every connection by its name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
-        self.connections.iter().map(|(name, connection)| (name.as_str(), connection))
-    }
-
     /// What takes the secrets of these connections out of texts.
     #[must_use]
     pub fn into_redactor(self) -> Redactor {
@@ -327,4 +322,100 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use windlass_runbook::catalog::{Catalog, CatalogError, GrantFacts, GrantProblem, PluginUse};
+    use windlass_runbook::wit::Signature;
+    use windlass_runbook::{SourceFile, check, parse};
+
+    struct Empty;
+
+    impl Catalog for Empty {
+        fn signature(&self, _: &PluginUse) -> Result<Arc<Signature>, CatalogError> {
+            Ok(Arc::new(Signature {
+                digest: "sha256:00".to_owned(),
+                interfaces: Vec::new(),
+                config: None,
+                slots: Vec::new(),
+            }))
+        }
+        fn check_grant(&self, _: &str) -> Result<GrantFacts, GrantProblem> {
+            Ok(GrantFacts::default())
+        }
+    }
+
+    /// A runbook whose one plugin is bound to the connections of this environment.
+    fn runbook(slots: &str, environment: &str) -> Runbook {
+        let text = format!(
+            "[runbook]\nname = \"r\"\n[plugins.p]\nsource = \"builtin:p\"\nconnections = {{ {slots} }}\n\
+             [[step]]\nid = \"s\"\nwait = \"1s\"\n"
+        );
+        let environment = SourceFile::new("env.toml", environment);
+        let (document, found) = parse(SourceFile::new("r.toml", text), Some(environment));
+        assert!(!found.has_errors(), "{found}");
+        let (runbook, found) = check(&document.unwrap(), &Empty);
+        runbook.unwrap_or_else(|| panic!("{found}"))
+    }
+
+    fn resolve(runbook: &Runbook, value: Option<&str>) -> Result<Connections, ConnectError> {
+        let variable = |name: &str| value.filter(|_| name == "PASSWORD").map(OsString::from);
+        Connections::resolve(runbook, Path::new("/"), &variable)
+    }
+
+    const DATABASE: &str = "[secrets]\npg = { env = \"PASSWORD\" }\n[connections.main]\n\
+        url = \"postgres://app@db.example/shop\"\npassword = { secret = \"pg\" }\n";
+
+    #[test]
+    fn a_password_is_put_into_the_url_encoded_and_is_redacted() {
+        let runbook = runbook("db = \"main\"", DATABASE);
+        let connections = resolve(&runbook, Some("pa/ss@word")).unwrap();
+        let bindings = connections.bindings(&runbook.plugins["p"]);
+        let Connection::Postgres { url, .. } = &bindings.get("db").unwrap().connection else {
+            panic!("not postgres")
+        };
+        assert_eq!(url.expose(), "postgres://app:pa%2Fss%40word@db.example/shop");
+        assert_eq!(
+            connections.into_redactor().text("it is pa/ss@word or pa%2Fss%40word"),
+            "it is [redacted] or [redacted]"
+        );
+    }
+
+    #[test]
+    fn what_keeps_a_secret_from_being_had_is_told_without_it() {
+        let runbook = runbook("db = \"main\"", DATABASE);
+        let told = |value| resolve(&runbook, value).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            [told(None), told(Some("")), told(Some("short"))].join("\n"),
+            @r"
+        secret `pg`: the environment variable `PASSWORD` is not set
+        secret `pg` is empty
+        secret `pg` is shorter than 8 bytes, so hiding it would blacken whatever looks like it; use a longer one, or write `redact = false` beside its source
+        "
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_names_connection_and_path() {
+        let runbook = runbook("out = \"records\"", "[connections.records]\nfolder = \"no/such/folder\"\n");
+        let error = resolve(&runbook, None).unwrap_err().to_string();
+        assert!(error.starts_with("connection `records`: "), "{error}");
+        assert!(error.ends_with("no/such/folder is not a folder; make it, or correct the path"), "{error}");
+    }
+
+    #[test]
+    fn only_what_plugins_are_bound_to_is_resolved() {
+        let unused = "[secrets]\nother = { env = \"UNSET\" }\n[connections.other]\norigin = \"https://api.example\"\n\
+            credential = { type = \"bearer\", token = { secret = \"other\" } }\n[connections.records]\nfolder = \"/tmp\"\n";
+        let runbook = runbook("out = \"records\"", unused);
+        assert_eq!(resolve(&runbook, None).unwrap().bindings(&runbook.plugins["p"]).iter().count(), 1);
+    }
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        assert_eq!(percent_decoded("a%2Fb%zz%4"), "a/b%zz%4");
+    }
 }

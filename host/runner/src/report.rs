@@ -332,3 +332,71 @@ pub fn between(start: Millis, end: Millis) -> String {
 pub(crate) fn for_finally(state: &State, runbook: &Arc<Runbook>) -> String {
     Report::new(state, Some(runbook)).markdown()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windlass_engine::{Event, PinnedPlugin, PinnedText, RunCreated, StepFailure, Verdict, World};
+
+    fn state() -> State {
+        let plugin = PinnedPlugin {
+            source: "builtin:http".to_owned(),
+            digest: "sha256:ab".to_owned(),
+            ..Default::default()
+        };
+        let created = RunCreated {
+            run: "k3n9q2h7m4wz".to_owned(),
+            name: "release".to_owned(),
+            title: Some("Release the backend".to_owned()),
+            runbook: PinnedText { name: "release.toml".to_owned(), ..Default::default() },
+            inputs: [("version".to_owned(), json!("v1.2.3"))].into_iter().collect(),
+            plugins: [("api".to_owned(), plugin)].into_iter().collect(),
+            started_by: "ana | ops".to_owned(),
+            ..RunCreated::default()
+        };
+        let started = |step: &str| Event::StepStarted {
+            step: step.into(),
+            item: None,
+            generation: 1,
+            call: None,
+            writes: false,
+            gate: false,
+            input: None,
+        };
+        let succeeded =
+            Event::StepSucceeded { step: "healthy".into(), item: None, effect: Effect::None, output: None };
+        let failed = Event::StepFailed {
+            step: "announce".into(),
+            item: None,
+            effect: Effect::None,
+            failure: StepFailure::Conflict { message: "someone\nelse | wrote it".to_owned() },
+        };
+        let verdict = Event::VerdictDecided {
+            verdict: Verdict::Partial,
+            world: World::Untouched,
+            reason: String::new(),
+        };
+        let ended = Event::RunEnded { verdict: Verdict::Partial, finally_failed: false };
+        let events = [
+            (0, Event::RunCreated(Box::new(created))),
+            (10, started("healthy")),
+            (1_260, succeeded),
+            (1_260, started("announce")),
+            (1_300, failed),
+            (1_300, verdict),
+            (1_310, ended),
+        ];
+        State::replay(events.iter().map(|(at, event)| (event, *at)))
+    }
+
+    #[test]
+    fn the_record_reads_well_and_nothing_breaks_its_tables() {
+        insta::assert_snapshot!(Report::new(&state(), None).markdown());
+    }
+
+    #[test]
+    fn the_same_state_gives_the_same_record() {
+        assert_eq!(Report::new(&state(), None).json(), Report::new(&state(), None).json());
+        insta::assert_json_snapshot!(Report::new(&state(), None).json());
+    }
+}
