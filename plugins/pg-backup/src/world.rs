@@ -49,7 +49,9 @@ pub(crate) fn command(slot: &str, arguments: impl IntoIterator<Item = impl Into<
 pub(crate) fn last_words(exit: &Exit) -> String {
     const LINES: usize = 3;
     let text = String::from_utf8_lossy(&exit.stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // The file is one that the host made for this program, and gone by now.
+    let tells = |line: &&str| !line.is_empty() && !line.starts_with("password retrieved from file");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(tells).collect();
     let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
     match (last.is_empty(), exit.code, exit.signal) {
         (false, ..) => last.join(" / "),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use windlass_sdk::{Failure, Value, expect, json, serde_json};
 
 /// The misses that the message tells; the detail has all.
-const TOLD: usize = 20;
+const TOLD: usize = 12;
 
 /// Looks at everything that is expected.
 pub(crate) fn assert(server: &impl Server, input: &Expectation) -> Result<Verified, Failure> {

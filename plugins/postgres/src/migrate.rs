@@ -10,6 +10,9 @@ use crate::summary;
 use windlass_sdk::fs::Folders;
 use windlass_sdk::{Change, Failure, Plan, Value, info, json};
 
+/// PostgreSQL's word for a lock that was waited for in vain.
+const LOCK_TIMEOUT: &str = "55P03";
+
 /// The name of a migration: its file without the ending.
 pub(crate) fn name(file: &str) -> &str {
     let (name, ending) = file.rsplit_once('.').unwrap_or((file, ""));
@@ -64,7 +67,7 @@ pub(crate) fn apply(
         parts.extend(ledger.record(name, &file.checksum, file.statements.len()));
         let before = parts.len() as u64;
         parts.push(plain(file.text.clone()));
-        server.script(&parts).map_err(|failure| recorded(file.failure(failure, before), name, before))?;
+        server.script(&parts).map_err(|failure| judged(file.failure(failure, before), name, before))?;
         info!("applied {name}"; statements = file.statements.len());
     }
     ledger.find(server, name)?.ok_or_else(|| {
@@ -72,18 +75,26 @@ pub(crate) fn apply(
     })
 }
 
-/// Another run that recorded the same migration meanwhile is no error of the file.
-fn recorded(failure: Failure, name: &str, before: u64) -> Failure {
+/// Another run that records the same migration is no error of the file, and a lock that is taken may be free later.
+fn judged(failure: Failure, name: &str, before: u64) -> Failure {
     let detail = failure.detail_json();
     let of_ledger =
         detail.get("statement").and_then(Value::as_u64).is_some_and(|statement| statement <= before)
             && detail.get("file").is_none();
-    let state = detail.get("sqlstate").and_then(Value::as_str).unwrap_or_default();
-    if of_ledger && state == "23505" {
-        let message = format!("another run applied {name} at the same time");
-        return Failure::new("changed-meanwhile", message).with_detail(&detail).retryable();
+    match (detail.get("sqlstate").and_then(Value::as_str), of_ledger) {
+        (Some("23505"), true) => {
+            let message = format!("another run applied {name} at the same time");
+            Failure::new("changed-meanwhile", message).with_detail(&detail).retryable()
+        }
+        (Some(LOCK_TIMEOUT), true) => {
+            let message = format!(
+                "the record of {name} is locked: another run, or an attempt that was cut off, is still applying it"
+            );
+            Failure::new("locked", message).with_detail(&detail).retryable()
+        }
+        (Some(LOCK_TIMEOUT), false) => failure.retryable(),
+        _ => failure,
     }
-    failure
 }
 
 /// What applying would change: the record with the file's hash, so that an approval is one of exactly this file, and
@@ -200,6 +211,12 @@ pub(crate) mod tests {
         let twice =
             failing(json!({ "sqlstate": "23505", "message": "duplicate key", "statement": 3, "line": 1 }));
         assert_eq!((twice.code.as_str(), twice.retryable), ("changed-meanwhile", true));
+        let locked = json!({ "sqlstate": "55P03", "message": "lock timeout", "statement": 3, "line": 1 });
+        let locked = failing(locked);
+        assert_eq!((locked.code.as_str(), locked.retryable), ("locked", true));
+        let of_file = json!({ "sqlstate": "55P03", "message": "lock timeout", "statement": 4, "line": 1 });
+        let of_file = failing(of_file);
+        assert_eq!((of_file.message.as_str(), of_file.retryable), ("023.sql:1: lock timeout", true));
         let right = failing(
             json!({ "sqlstate": "42501", "message": "permission denied", "statement": 2, "line": 1 }),
         );

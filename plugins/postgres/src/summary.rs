@@ -164,8 +164,9 @@ impl<'a> Words<'a> {
         self.at += 1;
         match verb {
             "create" => {
+                // Its name says enough: the plan of a migration is long as it is, and the file is there to be read.
                 if let Some(target) = self.created() {
-                    return one(target, "create");
+                    return vec![Change::new(target, "create")];
                 }
             }
             "alter" => {
@@ -182,7 +183,7 @@ impl<'a> Words<'a> {
             "comment" => {
                 self.skip(&["on"]);
                 if let Some(target) = self.altered() {
-                    return one(target, "comment");
+                    return vec![Change::new(target, "comment")];
                 }
             }
             "insert" | "delete" | "update" | "truncate" | "merge" => {
