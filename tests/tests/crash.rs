@@ -143,7 +143,7 @@ fn a_program_killed_with_the_run_is_gone_before_anybody_goes_on() {
     let script = api.workspace.write(
         "append.sh",
         "#!/bin/sh\n[ \"$1\" = check ] && { grep -q done \"$2\" 2>/dev/null; exit; }\n\
-         echo begun >> \"$2\"\nsleep 30\necho done >> \"$2\"\n",
+         echo begun >> \"$2\"\nsleep 5\necho done >> \"$2\"\n",
     );
     make_executable(&script);
     let environment = api.workspace.read("environment.toml");
@@ -174,7 +174,8 @@ with = { program = "tool", arguments = ["write", "/out/effect"] }
     }
     drop(running.kill());
     let run = api.windlass.only_run();
-    // Nobody can tell whether it did what it should, so it is not started a second time.
+    // What the program started outlives it for a while, and is waited for. Then nobody can tell whether it did what it
+    // should, so that it is not started a second time.
     let resumed = api.windlass.run(["resume", &run]);
     assert_eq!(resumed.code, Some(3), "{}", resumed.all());
     assert_eq!(api.workspace.read("out/effect"), "begun\n");
@@ -186,4 +187,22 @@ with = { program = "tool", arguments = ["write", "/out/effect"] }
 fn make_executable(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_a_run_has_pinned_is_enough_to_go_on() {
+    let api = Api::start();
+    let steps =
+        [Api::event("first", "fault = \"late-reply\", ms = \"20000\"", ""), Api::event("second", "", "")];
+    api.runbook("pinned", &steps.concat());
+    let running = api.start_command("run", "pinned", &[]);
+    api.service.wait_until("the first event", |log| log.iter().any(|entry| entry.effect));
+    drop(running.kill());
+    for file in ["pinned.toml", "environment.toml"] {
+        std::fs::remove_file(api.workspace.path(file)).unwrap();
+    }
+    let run = api.windlass.only_run();
+    drop(api.windlass.run(["resume", &run]).expect(0));
+    assert_eq!(api.created(), ["first", "second"]);
+    drop(api.windlass.run(["show", &run]).expect(0));
 }
