@@ -24,6 +24,7 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("plugins", "build the plugins into target/plugins (all, or those named)", plugins::run),
     ("demo", "build everything and run runbooks/quickstart.toml against a small service", demo::run),
     ("test", "run every suite, installing what it needs; --quick for those that take seconds", test::run),
+    ("tidy", "check what no compiler does: sizes, leftovers, undocumented items of the contract", tidy::run),
     ("bench", "measure what the host costs, each figure beside its floor", bench::run),
 ];
 

@@ -1,5 +1,5 @@
 //! Facts about the sources that no compiler checks: nothing of one machine in them, files of a readable size, nothing
-//! left unfinished.
+//! left unfinished, every item of the contract documented.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +10,11 @@ use crate::{Error, workspace};
 const LINES: usize = 600;
 /// What a long file says in its module documentation.
 const LONG_FILE_REASON: &str = "long on purpose:";
+
+/// The command.
+pub(crate) fn run(_arguments: &[String]) -> Result<(), Error> {
+    run_all()
+}
 
 /// Check every file that git tracks.
 pub(crate) fn run_all() -> Result<(), Error> {
@@ -47,6 +52,9 @@ fn check(path: &Path, text: &str, problems: &mut Vec<String>) {
             }
         }
     }
+    if is("wit") && path.starts_with("wit") {
+        undocumented(path, text, problems);
+    }
     let lines = text.lines().count();
     if is("rs") && lines > LINES && !text.contains(LONG_FILE_REASON) {
         problems.push(format!(
@@ -54,4 +62,29 @@ fn check(path: &Path, text: &str, problems: &mut Vec<String>) {
             path.display()
         ));
     }
+}
+
+/// The contract is an API: every record, case, field and function in it says what it is.
+fn undocumented(path: &Path, text: &str, problems: &mut Vec<String>) {
+    let mut documented = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let is_item = ["record ", "variant ", "enum ", "flags ", "interface ", "type "]
+            .iter()
+            .any(|word| line.starts_with(word))
+            || line.split_once(": ").is_some_and(|(name, _)| is_name(name))
+            || line.strip_suffix(',').is_some_and(|case| is_name(case.split('(').next().unwrap_or_default()));
+        let one_line = line.starts_with("enum ") && line.ends_with('}');
+        if is_item && !documented && !line.starts_with("use ") {
+            problems.push(format!("{}:{}: undocumented: {line}", path.display(), number + 1));
+        }
+        documented = line.starts_with("///") || (documented && line.is_empty()) || (one_line && documented);
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-%".contains(&byte))
 }

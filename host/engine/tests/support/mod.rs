@@ -1,4 +1,6 @@
 //! Runbooks made in code, a scripted world, and a small runner that can crash between any two commands.
+//!
+//! This file is long on purpose: one stand-in world, shared by every suite of the engine, in one place.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test support")]
 
 use std::collections::{BTreeMap, VecDeque};
