@@ -135,6 +135,17 @@ impl Reads {
     pub const fn prove(self) -> bool {
         self.succeeded > 0 && self.failed == 0 && self.denied == 0
     }
+
+    /// Why a plan made with these can't say that an effect is in place, if it can't: something it asked was not
+    /// answered. None where it asked nothing, since what is in place may follow from the input alone.
+    pub(crate) fn doubt(self) -> Option<String> {
+        (self.failed > 0 || self.denied > 0).then(|| {
+            format!(
+                "it says that the effect is in place, but of what it asked {} failed and {} were denied",
+                self.failed, self.denied
+            )
+        })
+    }
 }
 
 /// A call into a plugin.

@@ -164,6 +164,10 @@ impl State {
                 work.started_at = Some(at);
                 work.wait_until = Some(*until);
             }
+            // Finding out what became of an attempt is no try of its own.
+            Event::PlanFailed { failure, .. } if work.has_unknown() => {
+                work.last_failure = Some(failure.clone());
+            }
             Event::ReadFailed { failure, .. } | Event::PlanFailed { failure, .. } => work.failed_try(failure),
             Event::GateSampled { open, since, samples, measured, failure, .. } => {
                 let before = work.gate.take().map_or(0, |gate| gate.samples);

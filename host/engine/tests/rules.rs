@@ -129,6 +129,20 @@ fn rule_2_in_place_is_not_applied_and_gives_its_output() {
     assert_eq!(run.commits, 1, "nothing was written, so nothing had to be durable before the end");
 }
 
+#[test]
+fn rule_2_in_place_is_not_believed_where_something_asked_was_not_answered() {
+    for reads in [Reads { succeeded: 3, failed: 1, denied: 0 }, Reads { succeeded: 3, failed: 0, denied: 1 }]
+    {
+        let mut run = Driver::scripted(chain(vec![write("make")]), move |seen| {
+            let report = windlass_engine::CallReport { reads, ..planned(Status::InPlace, true) };
+            seen.is_plan().then(|| (report, false))
+        });
+        assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]), "{reads:?}");
+        assert_eq!(run.calls, ["plan make"]);
+        assert!(run.failure("make").contains("says that the effect is in place"), "{}", run.failure("make"));
+    }
+}
+
 // --- rule 3 ---
 
 #[test]
@@ -396,6 +410,18 @@ fn rule_5_a_retry_starts_from_a_resolved_outcome() {
     assert_eq!(run.calls.iter().filter(|call| *call == "apply make").count(), 3);
     assert_eq!(run.status("make"), "failed (none)", "everything stands exactly as before");
     assert_eq!(run.state().world(), World::Untouched);
+}
+
+#[test]
+fn rule_5_resolutions_that_fail_use_up_no_tries() {
+    let mut run = Driver::scripted(chain(vec![write("make").retry(2)]), |seen| {
+        let resolves = seen.is_plan() && !seen.before().is_empty();
+        (resolves && seen.count <= 4)
+            .then(|| (failed("down", true, false), false))
+            .or_else(|| (seen.writes() && seen.count == 1).then(|| (failed("reply-lost", true, true), false)))
+    });
+    assert_eq!(run.start(), SUCCEEDED);
+    assert_eq!(run.calls.iter().filter(|call| *call == "apply make").count(), 2);
 }
 
 #[test]
@@ -782,6 +808,17 @@ fn another_identity_under_the_same_name_holds_the_run() {
     assert_eq!(run.start(), Outcome::Held(vec![Hold::Identity]));
     assert_eq!(run.resume(), Outcome::Held(vec![Hold::Identity]), "a person can't wish it away");
     assert_eq!(run.observe(seen(7)), SUCCEEDED);
+}
+
+#[test]
+fn what_is_read_when_the_identity_turns_out_another_is_read_again() {
+    let seen = |id: u32| Observation::ConnectionSeen { connection: "pg".into(), identity: json!(id) };
+    let mut run = Driver::new(chain(vec![read("a"), read("b")]));
+    run.plot = vec![(0, seen(7)), (1, seen(8))];
+    assert_eq!(run.start(), Outcome::Held(vec![Hold::Identity]));
+    assert_eq!(run.calls, ["read a"], "the call that was about to be made is dropped");
+    assert_eq!(run.observe(seen(7)), SUCCEEDED);
+    assert_eq!(run.calls, ["read a", "read b"]);
 }
 
 // --- the end ---

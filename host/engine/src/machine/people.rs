@@ -121,6 +121,8 @@ impl Machine {
                 self.record(Event::ConnectionChanged { connection, pinned, seen: identity });
                 self.hold(Hold::Identity, message, None);
                 self.commit();
+                // What is read or planned there would be of another place.
+                self.cut_off(false);
             }
         }
     }

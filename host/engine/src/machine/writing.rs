@@ -53,7 +53,7 @@ impl Machine {
         } else if has_before {
             self.resolve(unit, plan, report.reads);
         } else {
-            self.planned(unit, plan);
+            self.planned(unit, plan, report.reads);
         }
     }
 
@@ -86,10 +86,13 @@ impl Machine {
     }
 
     /// The plan of an effect that has had no attempt yet, or only such as had no effect.
-    fn planned(&mut self, unit: Unit, plan: Arc<Plan>) {
+    fn planned(&mut self, unit: Unit, plan: Arc<Plan>, reads: Reads) {
         match &plan.status {
             Status::Differs => self.apply(unit, plan),
-            Status::InPlace => self.read_output(unit, plan),
+            Status::InPlace => match reads.doubt() {
+                Some(message) => self.fail(unit, StepFailure::CannotTell { message }),
+                None => self.read_output(unit, plan),
+            },
             Status::InProgress => {
                 if !self.poll(unit, None) {
                     self.too_late(unit, Some(CallPhase::Plan));

@@ -16,7 +16,7 @@ use windlass_runbook::model::{Invocation, Runbook, Step, StepBody};
 use windlass_runbook::outcome::{Plan, Status};
 use windlass_runbook::units::duration_of;
 
-use crate::command::{CallId, CallKind, CallReport, CallRequest, Returned};
+use crate::command::{CallId, CallKind, CallReport, CallRequest, Reads, Returned};
 use crate::event::{Event, Item, RunCreated};
 use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::{Direction, EffectId, Millis};
@@ -310,7 +310,7 @@ impl Planner {
     fn call_ended(&mut self, step: &Step, calling: Calling, report: CallReport) {
         let place = calling.place;
         match (report.result, calling.plan) {
-            (Ok(Returned::Plan(plan)), None) => self.planned(step, place, calling.input, plan),
+            (Ok(Returned::Plan(plan)), None) => self.planned(step, place, calling.input, plan, report.reads),
             (Ok(Returned::Output(output)), Some(_)) => self.output(step, place, output, true),
             (Ok(Returned::Output(output)), None) => match &step.gate {
                 Some(_) => self.sampled(step, place, Ok(output)),
@@ -339,7 +339,7 @@ impl Planner {
         self.failed(place, StepFailure::Call { phase, failure, tries: 1 });
     }
 
-    fn planned(&mut self, step: &Step, place: Place, input: Arc<Value>, plan: Plan) {
+    fn planned(&mut self, step: &Step, place: Place, input: Arc<Value>, plan: Plan, reads: Reads) {
         let bytes = json_bytes(&plan);
         if bytes > CAP {
             return self.failed(place, StepFailure::PlanTooLarge { bytes, limit: CAP });
@@ -356,6 +356,9 @@ impl Planner {
                 self.failed(place, StepFailure::CannotTell { message });
             }
             Status::InPlace => {
+                if let Some(message) = reads.doubt() {
+                    return self.failed(place, StepFailure::CannotTell { message });
+                }
                 let plan = Arc::new(plan);
                 let kind =
                     CallKind::Apply { input: Arc::clone(&input), plan: Arc::clone(&plan), write: false };
