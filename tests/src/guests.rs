@@ -37,7 +37,7 @@ pub fn python() -> Option<PathBuf> {
         }
         let mut command = Command::new(tool);
         command.arg("-d").arg(&job.wit).args(["-w", "python", "componentize", "-p"]).arg(&job.sources);
-        command.args(["app", "-o"]).arg(&job.component).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.args(["app", "-o"]).arg(&job.component);
         command
     }))
 }
@@ -79,7 +79,13 @@ fn build(language: &str, tool: &str, command: impl FnOnce(&Job) -> Command) -> P
     if !component.exists() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let unfinished = component.with_extension(format!("{}.tmp", std::process::id()));
-        let job = Job { wit: arrange_wit(folder.path()), sources, component: unfinished };
+        // A copy, since Python leaves what it compiles beside its sources.
+        copy_files(&sources, &folder.path().join("sources"));
+        let job = Job {
+            wit: arrange_wit(folder.path()),
+            sources: folder.path().join("sources"),
+            component: unfinished,
+        };
         fs::create_dir_all(cache()).expect("the cache");
         run(&mut command(&job));
         fs::rename(&job.component, &component).expect("the component moves into the cache");
