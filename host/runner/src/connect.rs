@@ -131,6 +131,11 @@ impl Connections {
             .collect()
     }
 
+    /// Every connection by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Connection)> {
+        self.connections.iter().map(|(name, connection)| (name.as_str(), connection))
+    }
+
     /// What takes the secrets of these connections out of texts.
     #[must_use]
     pub fn into_redactor(self) -> Redactor {

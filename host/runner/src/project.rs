@@ -141,22 +141,4 @@ impl Scope for Settings<'_> {
     fn var(&self, name: &str) -> Option<Cow<'_, Value>> {
         self.vars.get(name).map(Cow::Borrowed)
     }
-    fn step_status(&self, _: &str) -> Option<Cow<'_, str>> {
-        None
-    }
-    fn step_effect(&self, _: &str) -> Option<Cow<'_, str>> {
-        None
-    }
-    fn step_output(&self, _: &str) -> Option<Cow<'_, Value>> {
-        None
-    }
-    fn item(&self) -> Option<Cow<'_, Value>> {
-        None
-    }
-    fn result(&self) -> Option<Cow<'_, Value>> {
-        None
-    }
-    fn run(&self, _: &str) -> Option<Cow<'_, Value>> {
-        None
-    }
 }

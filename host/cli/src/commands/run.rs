@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use windlass_engine::{Answer, Phase, State};
-use windlass_journal::{RunId, Store};
+use windlass_journal::{Error, RunId, Store};
 use windlass_runbook::model::Runbook;
 use windlass_runner::report::Report;
 use windlass_runner::watch::Watcher;
 use windlass_runner::{Clock, Ending, Host, Project, Recorded, RunError, Said, resume, rfc3339, start};
+use windlass_sandbox::Sandbox;
 
 use super::check;
 use crate::app::App;
@@ -28,13 +29,7 @@ pub(crate) async fn begin(app: &App, planned: &Planned) -> Result<Exit, CliError
     let store = app.store().await?;
     store.check_key()?;
     let screen = Screen::new(app, Some(&project.runbook), &State::default());
-    let host = Host {
-        store: &store,
-        sandbox: &sandbox,
-        variable: &|name| std::env::var_os(name),
-        who: App::who(),
-        watcher: screen.watcher(),
-    };
+    let host = host(&store, &sandbox, &screen);
     let mut run = None;
     let started = |id: &RunId| run = Some(id.clone());
     let ended = start(&host, &project, &plugins, inputs, started, interrupts()).await;
@@ -50,13 +45,7 @@ pub(crate) async fn go_on(app: &App, asked: &Resume) -> Result<Exit, CliError> {
     let recorded = Recorded::read(&store, id.clone()).await?;
     let runbook = pinned_runbook(&store, &recorded).await;
     let screen = Screen::new(app, runbook.as_deref(), &recorded.state);
-    let host = Host {
-        store: &store,
-        sandbox: &sandbox,
-        variable: &|name| std::env::var_os(name),
-        who: App::who(),
-        watcher: screen.watcher(),
-    };
+    let host = host(&store, &sandbox, &screen);
     let said = asked.step.as_ref().map(|step| Said {
         step: step.clone(),
         item: asked.item.clone(),
@@ -71,6 +60,16 @@ pub(crate) async fn go_on(app: &App, asked: &Resume) -> Result<Exit, CliError> {
     finish(app, &store, Some(&id), runbook.as_deref(), ended).await
 }
 
+fn host<'a>(store: &'a Store, sandbox: &'a Sandbox, screen: &Screen) -> Host<'a> {
+    Host {
+        store,
+        sandbox,
+        variable: &|name| std::env::var_os(name),
+        who: App::who(),
+        watcher: screen.watcher(),
+    }
+}
+
 /// Says how it stands, and what to type next.
 async fn finish(
     app: &App,
@@ -82,41 +81,51 @@ async fn finish(
     let ending = match ended {
         Ok(ending) => ending,
         Err(error) => {
+            // Neither can be gone on with now, whatever is typed.
+            let futile = matches!(
+                error,
+                RunError::Ended { .. } | RunError::Store(Error::Busy { .. } | Error::Contended)
+            );
             let told = check::report(&app.printer, error);
-            return Err(match id {
+            return Err(match id.filter(|_| !futile) {
                 Some(id) => told.hint(format!("the run is {id}; go on with `windlass resume {id}`")),
                 None => told,
             });
         }
     };
-    if let Some(id) = id.filter(|_| !app.printer.json()) {
-        let recorded = Recorded::read(store, id.clone()).await?;
-        let report = Report::new(&recorded.state, runbook);
-        let took = windlass_engine::Span(report.took_ms());
-        app.printer.line(&format!(
-            "{} {id}: {} after {took}, started {}",
-            app.printer.style().bold("run"),
-            report.headline(),
-            rfc3339(recorded.state.started_at()),
-        ))?;
-        if app.printer.live() {
-            // The tree has room for the beginning of a reason only.
-            for row in report.rows().iter().filter(|row| row.phase == Phase::Failed) {
-                let reason = row.detail.as_deref().unwrap_or_default();
-                app.printer.line(&format!(
-                    "  {} {}: {reason}",
-                    app.printer.style().sign(row.phase),
-                    row.name
-                ))?;
-            }
-        }
-        for line in report.next_steps() {
-            app.printer.line(&format!("  {line}"))?;
-        }
-        app.printer.line(&app.printer.style().dim(&format!("  the record: windlass show {id}")))?;
+    if let Some(id) = id.filter(|_| !app.printer.json())
+        && let Err(error) = sum_up(app, store, id, runbook).await
+    {
+        // The exit code is that of the run, whether or not its end could be told.
+        app.printer.talk(&error.to_string());
     }
     store.close().await;
     Ok(exit_of(&ending))
+}
+
+/// How the run stands, in a few lines.
+async fn sum_up(app: &App, store: &Store, id: &RunId, runbook: Option<&Runbook>) -> Result<(), CliError> {
+    let recorded = Recorded::read(store, id.clone()).await?;
+    let report = Report::new(&recorded.state, runbook);
+    let took = windlass_engine::Span(report.took_ms());
+    app.printer.line(&format!(
+        "{} {id}: {} after {took}, started {}",
+        app.printer.style().bold("run"),
+        report.headline(),
+        rfc3339(recorded.state.started_at()),
+    ))?;
+    if app.printer.live() {
+        // The tree has room for the beginning of a reason only.
+        for row in report.rows().iter().filter(|row| row.phase == Phase::Failed) {
+            let reason = row.detail.as_deref().unwrap_or_default();
+            app.printer.line(&format!("  {} {}: {reason}", app.printer.style().sign(row.phase), row.name))?;
+        }
+    }
+    for line in report.next_steps() {
+        app.printer.line(&format!("  {line}"))?;
+    }
+    app.printer.line(&app.printer.style().dim(&format!("  the record: windlass show {id}")))?;
+    Ok(())
 }
 
 fn exit_of(ending: &Ending) -> Exit {
