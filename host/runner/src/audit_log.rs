@@ -9,16 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use windlass_engine::CallRequest;
 use windlass_sandbox::AuditRecord;
-
-use crate::clock::Clock;
-use crate::session::Caller;
 
 /// A host call with who made it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditLine {
-    /// Milliseconds since 1970 UTC, when the plugin's call ended.
+    /// Milliseconds since 1970 UTC, when it was over.
     pub time_ms: i64,
     /// The run's id.
     pub run: String,
@@ -43,41 +39,16 @@ pub struct AuditLine {
 pub(crate) struct AuditSink {
     path: PathBuf,
     file: Mutex<Option<File>>,
-    clock: Clock,
 }
 
 impl AuditSink {
-    pub(crate) fn new(state_dir: &Path, run: &str, clock: Clock) -> Self {
-        Self { path: path_of(state_dir, run), file: Mutex::new(None), clock }
+    pub(crate) fn new(state_dir: &Path, run: &str) -> Self {
+        Self { path: path_of(state_dir, run), file: Mutex::new(None) }
     }
 
-    pub(crate) fn write(
-        &self,
-        caller: &Caller<'_>,
-        request: &CallRequest,
-        digest: &str,
-        records: &[AuditRecord],
-    ) {
-        if records.is_empty() {
-            return;
-        }
-        let mut text = Vec::new();
-        for record in records {
-            let line = AuditLine {
-                time_ms: self.clock.now(),
-                run: caller.run.to_owned(),
-                step: caller.step.to_owned(),
-                item: caller.item.map(str::to_owned),
-                attempt: request.attempt,
-                plugin: request.plugin.to_string(),
-                digest: digest.to_owned(),
-                action: request.action.to_string(),
-                call: record.clone(),
-            };
-            if serde_json::to_writer(&mut text, &line).is_ok() {
-                text.push(b'\n');
-            }
-        }
+    pub(crate) fn write(&self, line: &AuditLine) {
+        let Ok(mut text) = serde_json::to_vec(line) else { return };
+        text.push(b'\n');
         if let Err(error) = self.append(&text) {
             tracing::warn!(%error, "the audit trail could not be written");
         }

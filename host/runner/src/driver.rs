@@ -3,10 +3,11 @@
 //! The driver alone writes the run's journal. Invariant: a command that stands behind a commit is not begun before the
 //! commit is durable.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use serde_json::Value;
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use windlass_engine::{
     CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis,
     Observation, Reads, Verdict,
@@ -14,14 +15,14 @@ use windlass_engine::{
 use windlass_journal::artifacts::Artifacts;
 use windlass_journal::{Binding, NewEvent, RunWriter};
 use windlass_runbook::model::Runbook;
-use windlass_sandbox::Connection;
+use windlass_sandbox::{Connection, HostFault};
 
 use crate::audit_log::AuditSink;
 use crate::clock::Clock;
 use crate::error::RunError;
 use crate::report::for_finally;
-use crate::services::{Asked, CallServices, LogSink, Request};
-use crate::session::{Caller, Session};
+use crate::services::{Asked, CallServices, LogSink, Request, Trail};
+use crate::session::{Caller, Session, refused};
 use crate::watch::{Sample, Watcher};
 
 /// How far a run came in this process.
@@ -58,10 +59,11 @@ pub(crate) struct Shared {
     pub(crate) session: Session,
     pub(crate) log: Arc<LogSink>,
     pub(crate) artifacts: Arc<Artifacts>,
-    pub(crate) audit: AuditSink,
+    pub(crate) audit: Arc<AuditSink>,
     pub(crate) clock: Clock,
-    /// Connections whose identity was looked at in this process.
-    pub(crate) seen: Mutex<HashSet<String>>,
+    /// Connections by name: whether their identity was looked at in this process. A second call waits for the first's
+    /// look, and looks itself where that came to nothing.
+    pub(crate) seen: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
 /// Drives one run.
@@ -123,6 +125,7 @@ impl Driver {
                     None => continue,
                 },
             };
+            let asks_for_place = matches!(observation, Observation::ConnectionSeen { .. });
             let commands = self.machine.decide(observation, self.shared.clock.now());
             let mut ending = None;
             self.show_samples(&commands);
@@ -131,9 +134,14 @@ impl Driver {
                     ending = Some(end);
                 }
             }
-            if let Some(answer) = answer {
+            let strange = asks_for_place && self.machine.state().is_held_for(Hold::Identity);
+            if let Some(answer) = answer.filter(|_| !strange) {
                 // Answered after the commands, so after the commit. The call may be gone by now.
                 let _gone = answer.send(());
+            }
+            if matches!(ending, Some(Ending::Ended { .. })) {
+                // The answer to the last question ends a run; there is nothing left to be resumed.
+                self.pending.clear();
             }
             if let Some(ending) = ending.filter(|_| self.pending.is_empty()) {
                 let ended = matches!(ending, Ending::Ended { .. }).then(|| self.shared.clock.now());
@@ -249,12 +257,21 @@ impl Driver {
                 log: Arc::clone(&shared.log),
                 driver: Some(asked),
                 artifacts: Some(Arc::clone(&shared.artifacts)),
+                trail: shared.session.digest(&request.plugin).map(|digest| Trail {
+                    sink: Arc::clone(&shared.audit),
+                    run: shared.run.clone(),
+                    plugin: Arc::clone(&request.plugin),
+                    digest,
+                    action: Arc::clone(&request.action),
+                }),
             });
             let work = async {
-                shared.look_at_connections(&request.plugin, &services).await;
+                if !shared.connections_may_be_used(&request.plugin, &services).await {
+                    return refused(CallFailure::Cancelled);
+                }
                 let caller = Caller { run: &shared.run, step: &step, item: item.as_deref() };
                 let redactor = &shared.log.redactor;
-                shared.session.call(caller, &request, services.clone(), Some(&shared.audit), redactor).await
+                shared.session.call(caller, &request, services.clone(), redactor).await
             };
             let report = tokio::select! {
                 biased;
@@ -268,28 +285,47 @@ impl Driver {
 }
 
 impl Shared {
-    /// Tells the machine where the plugin's connections lead, before their first use in this process.
-    async fn look_at_connections(&self, plugin: &str, services: &CallServices) {
-        let Some(bindings) = self.session.bindings(plugin) else { return };
+    /// Tells the machine where the plugin's connections lead, before their first use in this process. False where one
+    /// leads somewhere else than it did: the call is not to be made.
+    async fn connections_may_be_used(&self, plugin: &str, services: &CallServices) -> bool {
+        let Some(bindings) = self.session.bindings(plugin) else { return true };
         for (_, bound) in bindings.iter() {
-            let is_new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(bound.name.clone());
-            if !is_new {
-                continue;
-            }
-            let identity = match &bound.connection {
-                Connection::Http { origin, .. } => Some(origin.clone().into()),
-                // A server that can't be reached now shows itself in the call.
-                connection @ Connection::Postgres { .. } => {
-                    windlass_sandbox::postgres_identity(connection).await.ok()
-                }
-                Connection::Folder { .. } | Connection::Program { .. } => None,
+            let look = {
+                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(seen.entry(bound.name.clone()).or_default())
             };
-            if let Some(identity) = identity {
-                let name = bound.name.clone();
-                // An unanswered request means that the driver is gone, and this call with it.
-                let _gone = services.ask(Request::Connection { name, identity }).await;
+            let looked = look.get_or_try_init(|| async {
+                match identity_of(&bound.connection).await {
+                    // A server that can't be reached now shows itself in the call.
+                    Err(_) => Err(true),
+                    Ok(None) => Ok(()),
+                    Ok(Some(identity)) => {
+                        let name = bound.name.clone();
+                        // Not answered where it is another place, or where the driver is gone.
+                        services.ask(Request::Connection { name, identity }).await.map_err(|_| false)
+                    }
+                }
+            });
+            if looked.await == Err(false) {
+                return false;
             }
         }
+        true
+    }
+}
+
+/// Where a connection leads, so that a run notices when it is somewhere else; none for what is of this machine.
+///
+/// # Errors
+/// Where a server can't be asked.
+pub(crate) async fn identity_of(connection: &Connection) -> Result<Option<Value>, HostFault> {
+    match connection {
+        Connection::Http { origin, .. } => Ok(Some(origin.clone().into())),
+        Connection::Postgres { .. } => windlass_sandbox::postgres_identity(connection).await.map(Some),
+        Connection::Program { postgres: Some(postgres), .. } => {
+            windlass_sandbox::postgres_identity(postgres).await.map(Some)
+        }
+        Connection::Folder { .. } | Connection::Program { postgres: None, .. } => Ok(None),
     }
 }
 

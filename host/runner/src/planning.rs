@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use windlass_engine::plan::{PlanCommand, PlanRow, PlanSummary, Planner};
+use windlass_engine::plan::{PlanCommand, PlanOutcome, PlanRow, PlanSummary, Planner};
 use windlass_engine::{CallId, CallReport, FORMAT, RunCreated};
 use windlass_sandbox::Sandbox;
 
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::connect::Connections;
 use crate::error::RunError;
 use crate::project::{Project, Settings};
+use crate::redact::Redactor;
 use crate::services::{CallServices, LogSink};
 use crate::session::{Caller, Session};
 use crate::watch::Watcher;
@@ -79,14 +80,18 @@ pub async fn plan(
                             log: Arc::clone(log),
                             driver: None,
                             artifacts: None,
+                            trail: None,
                         });
                         let caller = Caller { run: "", step: &step, item: item.as_deref() };
-                        let report = session.call(caller, &request, services, None, &log.redactor).await;
+                        let report = session.call(caller, &request, services, &log.redactor).await;
                         // Nobody listens any more only when planning was given up.
                         let _gone = done.send((call, report)).await;
                     });
                 }
-                PlanCommand::Row(row) => rows.push(*row),
+                PlanCommand::Row(mut row) => {
+                    redact(&mut row.outcome, &shared.1.redactor);
+                    rows.push(*row);
+                }
                 PlanCommand::Done(summary) => {
                     rows.sort_by_key(|row: &PlanRow| row.position);
                     return Ok(Planned { rows, summary, taken_as_reading });
@@ -96,6 +101,18 @@ pub async fn plan(
         // `done` is held here, so this waits for a call that is under way; the planner always has one then.
         if let Some((call, report)) = ended.recv().await {
             commands.extend(planner.called(call, report, clock.now()));
+        }
+    }
+}
+
+/// Takes secrets out of what a plan says it would change. Nothing of it is kept, so all of it is for reading.
+fn redact(outcome: &mut PlanOutcome, redactor: &Redactor) {
+    let (PlanOutcome::Changes { plan } | PlanOutcome::InProgress { plan }) = outcome else { return };
+    for change in &mut plan.changes {
+        let texts =
+            [Some(&mut change.kind), Some(&mut change.target), change.from.as_mut(), change.to.as_mut()];
+        for text in texts.into_iter().flatten() {
+            *text = redactor.text(text).into_owned();
         }
     }
 }

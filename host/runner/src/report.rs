@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use windlass_engine::{Effect, Hold, Millis, Phase, SkipReason, Span, State, Work};
 use windlass_runbook::model::{Runbook, Step};
+use windlass_sandbox::plain_text;
 
 use crate::clock::rfc3339;
 
@@ -133,7 +134,7 @@ impl<'a> Report<'a> {
         let mut lines = Vec::new();
         for (step, item, question) in self.state.questions() {
             let item = item.map(|item| format!(" --item '{item}'")).unwrap_or_default();
-            lines.push(format!("`{step}` asks: {}", question.message));
+            lines.push(format!("`{step}` asks: {}", plain_text(&question.message)));
             lines.push(format!(
                 "  it took effect:   windlass resume {run} --step {step}{item} --applied --reason '…'"
             ));
@@ -276,9 +277,13 @@ fn word(work: &Work) -> &'static str {
     }
 }
 
-/// What changed, why it failed, what it waits for.
+/// What changed, why it failed, what it waits for, fit to be shown: much of it is a plugin's text.
 #[must_use]
 pub fn detail(work: &Work) -> Option<String> {
+    told(work).map(|text| plain_text(&text))
+}
+
+fn told(work: &Work) -> Option<String> {
     if let Some(failure) = &work.failure {
         return Some(failure.to_string());
     }

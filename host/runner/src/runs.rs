@@ -1,6 +1,5 @@
 //! Starting a run, going on with one, and reading one back.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use windlass_engine::{Answer, Event, FORMAT, Machine, Millis, Observation, PinnedPlugin, RunCreated, State};
+use windlass_engine::{
+    Answer, Event, FORMAT, Hold, Machine, Millis, Observation, PinnedPlugin, RunCreated, State,
+};
 use windlass_journal::artifacts::artifacts;
 use windlass_journal::logs::RunLog;
 use windlass_journal::{NewRun, RunId, RunWriter, Store, StoredEvent};
@@ -19,7 +20,7 @@ use crate::audit_log::AuditSink;
 use crate::catalog::Plugins;
 use crate::clock::Clock;
 use crate::connect::Connections;
-use crate::driver::{Driver, Ending, Shared, stored};
+use crate::driver::{Driver, Ending, Shared, identity_of, stored};
 use crate::error::RunError;
 use crate::project::{Project, Settings};
 use crate::services::LogSink;
@@ -157,7 +158,7 @@ pub async fn resume(
     let run = Recorded::read(host.store, id.clone()).await?;
     let clock = Clock::starting(run.state.last_at());
     let who = || host.who.clone();
-    let mut first = Vec::new();
+    let mut first = looked_at_again(&run.state, &connections).await;
     if let Some(said) = said {
         first.push(Observation::Answer {
             step: said.step,
@@ -170,6 +171,22 @@ pub async fn resume(
     first.push(Observation::ResumeRequested { who: who() });
     let machine = Machine::new(Arc::clone(&runbook), run.state);
     drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, first, interrupts).await
+}
+
+/// Where a run is held because a connection led somewhere else, nothing is called that would find it right again: so
+/// what is pinned is looked at before. One that can't be looked at leaves the run held.
+async fn looked_at_again(state: &State, connections: &Connections) -> Vec<Observation> {
+    let mut seen = Vec::new();
+    if state.is_held_for(Hold::Identity) {
+        for (name, connection) in
+            connections.iter().filter(|(name, _)| state.connections().contains_key(*name))
+        {
+            if let Ok(Some(identity)) = identity_of(connection).await {
+                seen.push(Observation::ConnectionSeen { connection: name.to_owned(), identity });
+            }
+        }
+    }
+    seen
 }
 
 async fn prepare(
@@ -259,9 +276,9 @@ async fn drive(
         session,
         log: Arc::new(log),
         artifacts: Arc::new(artifacts(state_dir)),
-        audit: AuditSink::new(state_dir, id.as_str(), clock),
+        audit: Arc::new(AuditSink::new(state_dir, id.as_str())),
         clock,
-        seen: Mutex::new(HashSet::new()),
+        seen: Mutex::default(),
     };
     let mut first = vec![Observation::Started { epoch: writer.epoch(), who: host.who.clone() }];
     first.extend(then);

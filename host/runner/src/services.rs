@@ -10,8 +10,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use windlass_engine::CallId;
 use windlass_journal::logs::{LogLine, LogSource, RunLog};
-use windlass_sandbox::{ArtifactContent, KeptArtifact, LogLevel, ProcessIdentity, RunServices, ServiceError};
+use windlass_sandbox::{
+    ArtifactContent, AuditRecord, KeptArtifact, LogLevel, ProcessIdentity, RunServices, ServiceError,
+};
 
+use crate::audit_log::{AuditLine, AuditSink};
 use crate::clock::Clock;
 use crate::redact::Redactor;
 use crate::watch::Watcher;
@@ -77,6 +80,17 @@ pub(crate) struct CallServices {
     pub(crate) driver: Option<mpsc::Sender<Asked>>,
     /// None in `windlass plan`.
     pub(crate) artifacts: Option<Arc<windlass_journal::artifacts::Artifacts>>,
+    /// None in `windlass plan`.
+    pub(crate) trail: Option<Trail>,
+}
+
+/// Where the records of what a call asks of the host go, and what stands in each of them.
+pub(crate) struct Trail {
+    pub(crate) sink: Arc<AuditSink>,
+    pub(crate) run: String,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) digest: Arc<str>,
+    pub(crate) action: Arc<str>,
 }
 
 impl CallServices {
@@ -102,13 +116,13 @@ fn planning() -> ServiceError {
 impl RunServices for CallServices {
     fn log(&self, level: LogLevel, message: String, fields: Vec<(String, Value)>) {
         let mut fields: serde_json::Map<String, Value> = fields.into_iter().collect();
-        let source = match fields.get("stream").and_then(Value::as_str) {
+        let source = match fields.get("source").and_then(Value::as_str) {
             Some("stdout") => LogSource::Stdout,
             Some("stderr") => LogSource::Stderr,
             _ => LogSource::Plugin,
         };
         if source != LogSource::Plugin {
-            fields.remove("stream");
+            fields.remove("source");
         }
         let level = match level {
             LogLevel::Debug => "debug",
@@ -125,6 +139,24 @@ impl RunServices for CallServices {
             source,
             message,
             fields,
+        });
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        let Some(trail) = &self.trail else { return };
+        let mut call = record.clone();
+        call.target = self.log.redactor.text(&call.target).into_owned();
+        call.rule = call.rule.map(|rule| self.log.redactor.text(&rule).into_owned());
+        trail.sink.write(&AuditLine {
+            time_ms: self.log.clock.now(),
+            run: trail.run.clone(),
+            step: self.step.to_string(),
+            item: self.item.as_deref().map(str::to_owned),
+            attempt: self.attempt,
+            plugin: trail.plugin.to_string(),
+            digest: trail.digest.to_string(),
+            action: trail.action.to_string(),
+            call,
         });
     }
 

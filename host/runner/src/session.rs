@@ -18,7 +18,6 @@ use windlass_sandbox::{
     StepContext,
 };
 
-use crate::audit_log::AuditSink;
 use crate::catalog::Plugins;
 use crate::connect::Connections;
 use crate::error::RunError;
@@ -148,6 +147,11 @@ impl Session {
             .collect()
     }
 
+    /// The digest of the plugin's bytes.
+    pub(crate) fn digest(&self, plugin: &str) -> Option<Arc<str>> {
+        self.plugins.get(plugin).map(|plugin| Arc::clone(&plugin.digest))
+    }
+
     /// What the plugin's slots lead to.
     pub(crate) fn bindings(&self, plugin: &str) -> Option<&Bindings> {
         self.plugins.get(plugin).map(|plugin| &*plugin.bindings)
@@ -159,7 +163,6 @@ impl Session {
         caller: Caller<'_>,
         request: &CallRequest,
         services: Arc<dyn RunServices>,
-        audit: Option<&AuditSink>,
         redactor: &Redactor,
     ) -> CallReport {
         let Some(ready) = self.plugins.get(&*request.plugin) else {
@@ -195,9 +198,6 @@ impl Session {
             limits,
         };
         let report = ready.plugin.call(call, services).await;
-        if let Some(audit) = audit {
-            audit.write(&caller, request, &ready.digest, &report.audit);
-        }
         CallReport {
             result: match report.result {
                 Ok(windlass_sandbox::Returned::Output(value)) => Ok(Returned::Output(value)),
@@ -229,7 +229,7 @@ fn placeholder(name: &str, config: Option<&Value>, scope: &dyn Scope) -> Option<
 }
 
 /// A report of a call that was never made.
-fn refused(failure: CallFailure) -> CallReport {
+pub(crate) fn refused(failure: CallFailure) -> CallReport {
     CallReport { result: Err(failure), sent: false, reads: Reads::default(), elapsed_ms: 0 }
 }
 

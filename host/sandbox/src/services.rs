@@ -7,11 +7,19 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::AuditRecord;
+
 /// The run that a call belongs to.
 pub trait RunServices: Send + Sync {
     /// Leaves a line in the run's log. The message has no control characters and is limited in size; secrets are for
     /// the implementor to take out.
     fn log(&self, level: LogLevel, message: String, fields: Vec<(String, Value)>);
+
+    /// Takes down what the plugin asked of the host and what came of it, when it is known and not when the call ends: a
+    /// call that is cut off has done what it did. The call's report has the records too.
+    fn audit(&self, record: &AuditRecord) {
+        let _ = record;
+    }
 
     /// Tells how far the call is. `total` is none where it can't be known.
     fn progress(&self, done: u64, total: Option<u64>, note: String);

@@ -237,8 +237,30 @@ impl CallContext {
     /// Leaves an audit record.
     pub(crate) fn audit(&self, record: AuditRecord) {
         let mut kept = self.record();
-        if kept.audit.len() < AUDIT_RECORDS {
-            kept.audit.push(record);
+        let count = kept.audit.len();
+        let record = match count.cmp(&AUDIT_RECORDS) {
+            std::cmp::Ordering::Less => record,
+            std::cmp::Ordering::Equal => self.cut_trail(),
+            std::cmp::Ordering::Greater => return,
+        };
+        self.services.audit(&record);
+        kept.audit.push(record);
+    }
+
+    /// The last record of a trail that is too long, so that nobody takes it for the whole.
+    fn cut_trail(&self) -> AuditRecord {
+        AuditRecord {
+            capability: "audit".to_owned(),
+            operation: "cut".to_owned(),
+            target: self.step.step.clone(),
+            mode: self.mode,
+            allowed: false,
+            rule: Some(format!(
+                "one call leaves at most {AUDIT_RECORDS} records: the rest of its are not here"
+            )),
+            bytes_in: 0,
+            bytes_out: 0,
+            elapsed_ms: 0,
         }
     }
 

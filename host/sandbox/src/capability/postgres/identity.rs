@@ -1,5 +1,6 @@
 //! Which database a connection leads to, so that a run notices when it is another one.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -7,13 +8,13 @@ use sqlx::postgres::PgArguments;
 
 use super::client::{Room, Session};
 use super::endpoint::Endpoint;
-use crate::{Connection, HostFault};
+use crate::{Connection, HostFault, Secret};
 
 /// How long the look may take, connecting included.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The identity of a Postgres connection: `system_identifier`, which `initdb` makes once for a cluster, and the name of
-/// the `database`. The writing URL and the reading one lead to the same, so one of them is asked.
+/// the `database`; a list of both where the writing URL and the reading one lead to different ones.
 ///
 /// # Errors
 /// Where the server can't be reached or does not tell, or where the connection is of another kind.
@@ -21,9 +22,22 @@ pub async fn postgres_identity(connection: &Connection) -> Result<Value, HostFau
     let Connection::Postgres { url, read_url, ca } = connection else {
         return Err(HostFault::new("telling which database it is", "it is no Postgres connection"));
     };
+    let mut found: Vec<Value> = Vec::new();
+    for url in std::iter::once(url).chain(read_url) {
+        let identity = identity_at(url, ca.as_ref()).await?;
+        if !found.contains(&identity) {
+            found.push(identity);
+        }
+    }
+    match found.pop() {
+        Some(only) if found.is_empty() => Ok(only),
+        last => Ok(found.into_iter().chain(last).collect()),
+    }
+}
+
+async fn identity_at(url: &Secret, ca: Option<&PathBuf>) -> Result<Value, HostFault> {
     let fault = |error: &dyn std::fmt::Display| HostFault::new("telling which database it is", error);
-    let url = read_url.as_ref().unwrap_or(url);
-    let endpoint = Endpoint::parse(url, ca.clone()).map_err(|error| fault(&error))?;
+    let endpoint = Endpoint::parse(url, ca.cloned()).map_err(|error| fault(&error))?;
     let mut session = Session::open(&endpoint, Instant::now() + LOOK).await.map_err(|error| fault(&error))?;
     let sql = "SELECT system_identifier::text, current_database()::text AS database FROM pg_control_system()";
     let found = session.rows(sql, PgArguments::default(), Room { rows: 1, bytes: 10_000 }).await;
