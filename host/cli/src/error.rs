@@ -8,7 +8,7 @@ use crate::exit::Exit;
 #[derive(Debug)]
 pub(crate) struct CliError {
     pub(crate) exit: Exit,
-    /// The cause first, lower case, no final stop; empty where the command has printed it already.
+    /// The cause first, lower case, no final stop.
     pub(crate) message: String,
     /// What to type or do next, a line each.
     pub(crate) hints: Vec<String>,
@@ -32,11 +32,6 @@ impl CliError {
             source = cause.source();
         }
         Self::new(exit, message)
-    }
-
-    /// The command has told everything already; only the exit code is left.
-    pub(crate) const fn told(exit: Exit) -> Self {
-        Self { exit, message: String::new(), hints: Vec::new() }
     }
 
     #[must_use]

@@ -21,9 +21,7 @@ fn main() -> ExitCode {
     match dispatch(&cli) {
         Ok(code) => code,
         Err(error) => {
-            if !error.message.is_empty() {
-                output::Printer::new(cli.global.output, cli.global.color).talk(&error.to_string());
-            }
+            output::Printer::new(cli.global.output, cli.global.color).talk(&error.to_string());
             error.exit.into()
         }
     }

@@ -53,10 +53,11 @@ impl Printer {
     /// Data.
     ///
     /// # Errors
-    /// A closed pipe ends the command quietly; anything else is a fault.
+    /// Whatever keeps the text from being written. A reader that has gone away is none: the command goes on and ends
+    /// with the exit code of what it found.
     pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| closed(&error))
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).or_else(closed)
     }
 
     /// A line of data.
@@ -76,9 +77,9 @@ impl Printer {
 }
 
 /// A reader that has gone away is a normal end.
-fn closed(error: &io::Error) -> CliError {
+fn closed(error: io::Error) -> Result<(), CliError> {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => CliError::told(Exit::Succeeded),
-        _ => CliError::new(Exit::Fault, format!("cannot write to standard output: {error}")),
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(CliError::new(Exit::Fault, format!("cannot write to standard output: {error}"))),
     }
 }
