@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use windlass_engine::{
-    Answer, Event, FORMAT, Hold, Machine, Millis, Observation, PinnedPlugin, RunCreated, State,
+    Answer, Event, FORMAT, Hold, Machine, Millis, Observation, Phase, PinnedPlugin, RunCreated, State, Work,
 };
 use windlass_journal::artifacts::artifacts;
 use windlass_journal::logs::RunLog;
@@ -145,6 +145,9 @@ pub async fn resume(
     if let Some(ended) = before.state.ended() {
         return Err(RunError::Ended { verdict: ended.verdict });
     }
+    if let Some(said) = &said {
+        answerable(&before.state, said)?;
+    }
     let pinned = before.created()?;
     let plugins = pinned_plugins(host.store, pinned).await?;
     let environment = pinned.environment.as_ref().map(Project::unpinned);
@@ -187,6 +190,30 @@ async fn looked_at_again(state: &State, connections: &Connections) -> Vec<Observ
         }
     }
     seen
+}
+
+/// Refuses what answers no question before anything is touched: the run must not go on, with effects, where what was
+/// asked of it was a slip.
+fn answerable(state: &State, said: &Said) -> Result<(), RunError> {
+    let item = said.item.as_deref();
+    let name = |step: &str, item: Option<&str>| match item {
+        Some(item) => format!("`{step}`, item `{item}`"),
+        None => format!("`{step}`"),
+    };
+    let work = state.work(&said.step, item);
+    let failed = |work: &Work| work.phase == Phase::Failed && work.writes && item.is_none();
+    if work.is_some_and(|work| work.phase == Phase::Asking || failed(work)) {
+        return Ok(());
+    }
+    let mut message = match work {
+        Some(work) => format!("step {} is {} and asks nothing", name(&said.step, item), work.phase),
+        None => format!("no step {} has begun, so it asks nothing", name(&said.step, item)),
+    };
+    for (index, (step, item, _)) in state.questions().take(5).enumerate() {
+        message.push_str(if index == 0 { "; open: " } else { ", " });
+        message.push_str(&name(step, item));
+    }
+    Err(RunError::Refused { message })
 }
 
 async fn prepare(
