@@ -12,6 +12,7 @@ use windlass_runbook::model::{self, Runbook, SecretLocation, Text};
 use windlass_sandbox::{Bindings, Bound, Connection, Credential, EnvValue, Secret};
 
 use crate::redact::Redactor;
+use crate::text_file;
 
 /// A redacted secret shorter than this would blacken too much of every log.
 const LEAST_SECRET_BYTES: usize = 8;
@@ -263,10 +264,11 @@ impl Resolver<'_> {
                 .map_err(|_| ConnectError::NotText { secret: secret() })?,
             Some(SecretLocation::File(path)) => {
                 let path = self.absolute(path);
-                let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
-                    std::io::ErrorKind::InvalidData => ConnectError::NotText { secret: secret() },
-                    _ => ConnectError::NoFile { secret: secret(), path, source },
-                })?;
+                let text =
+                    text_file::read(&path, text_file::SECRET).map_err(|source| match source.kind() {
+                        std::io::ErrorKind::InvalidData => ConnectError::NotText { secret: secret() },
+                        _ => ConnectError::NoFile { secret: secret(), path, source },
+                    })?;
                 text.strip_suffix('\n')
                     .map(|text| text.strip_suffix('\r').unwrap_or(text))
                     .unwrap_or(&text)

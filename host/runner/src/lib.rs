@@ -17,6 +17,7 @@ pub mod report;
 mod runs;
 mod services;
 mod session;
+mod text_file;
 pub mod watch;
 
 pub use clock::{Clock, rfc3339};

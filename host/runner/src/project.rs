@@ -16,6 +16,7 @@ use windlass_sandbox::grant::{Grant, substitute};
 
 use crate::catalog::Plugins;
 use crate::error::RunError;
+use crate::text_file;
 
 /// A runbook that passed `check`.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Project {
 
 fn read(path: &Path) -> Result<SourceFile, RunError> {
     let error = |source| RunError::Read { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(error)?;
+    let text = text_file::read(path, text_file::RUNBOOK).map_err(error)?;
     // Relative paths are pinned with the run, which may go on from another working folder.
     let absolute = std::path::absolute(path).map_err(error)?;
     let folder = absolute.parent().map(Path::to_owned).unwrap_or_default();
