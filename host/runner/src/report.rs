@@ -52,12 +52,17 @@ impl<'a> Report<'a> {
     /// Every step in the order of the runbook, its items below it.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
+        self.rows_with_items(ITEMS_SHOWN)
+    }
+
+    /// As [`rows`](Self::rows), with at most so many items of each step.
+    fn rows_with_items(&self, most: usize) -> Vec<Row> {
         let mut rows = Vec::new();
         match self.runbook {
             Some(runbook) => {
                 for step in &runbook.steps {
                     let stage = step.stage.and_then(|stage| runbook.stages.get(stage));
-                    self.push(&mut rows, &step.id, Some(step), stage.map(|stage| stage.name.clone()));
+                    self.push(&mut rows, &step.id, Some(step), stage.map(|stage| stage.name.clone()), most);
                 }
                 for step in &runbook.finally {
                     self.push(
@@ -65,20 +70,21 @@ impl<'a> Report<'a> {
                         &format!("finally/{}", step.id),
                         Some(step),
                         Some("Finally".to_owned()),
+                        most,
                     );
                 }
             }
             None => {
                 for path in self.state.steps().keys() {
-                    self.push(&mut rows, path, None, None);
+                    self.push(&mut rows, path, None, None, most);
                 }
             }
         }
         rows
     }
 
-    fn push(&self, rows: &mut Vec<Row>, path: &str, step: Option<&Step>, stage: Option<String>) {
-        let title = step.and_then(|step| step.title.clone());
+    fn push(&self, rows: &mut Vec<Row>, path: &str, step: Option<&Step>, stage: Option<String>, most: usize) {
+        let title = step.and_then(|step| step.title.as_deref()).map(plain_text);
         let Some(state) = self.state.step(path) else {
             rows.push(Row {
                 stage,
@@ -94,12 +100,17 @@ impl<'a> Report<'a> {
         };
         rows.push(row(path.to_owned(), &state.work, title, stage.clone(), 0));
         let Some(items) = &state.items else { return };
-        for (key, item) in items.iter().take(ITEMS_SHOWN) {
-            rows.push(row(format!("{path}[{key}]"), &item.work, None, stage.clone(), 1));
+        // What someone has to look at comes before what went well, wherever it stands in the list.
+        let mut shown: Vec<usize> = (0..items.len()).collect();
+        shown.sort_by_key(|&index| items.get_index(index).is_none_or(|(_, item)| !needs_a_look(&item.work)));
+        shown.truncate(most);
+        shown.sort_unstable();
+        for (key, item) in shown.into_iter().filter_map(|index| items.get_index(index)) {
+            rows.push(row(format!("{path}[{}]", plain_text(key)), &item.work, None, stage.clone(), 1));
         }
-        if items.len() > ITEMS_SHOWN {
+        if items.len() > most {
             let mut rest = row(format!("{path}[…]"), &Work::default(), None, stage, 1);
-            rest.detail = Some(format!("and {} more items", items.len() - ITEMS_SHOWN));
+            rest.detail = Some(format!("and {} more items", items.len() - most));
             rest.phase = state.work.phase;
             rest.word = "";
             rows.push(rest);
@@ -133,7 +144,7 @@ impl<'a> Report<'a> {
         let run = self.state.created().map_or("RUN", |created| created.run.as_str());
         let mut lines = Vec::new();
         for (step, item, question) in self.state.questions() {
-            let item = item.map(|item| format!(" --item '{item}'")).unwrap_or_default();
+            let item = item.map(|item| format!(" --item {}", quoted(item))).unwrap_or_default();
             lines.push(format!("`{step}` asks: {}", plain_text(&question.message)));
             lines.push(format!(
                 "  it took effect:   windlass resume {run} --step {step}{item} --applied --reason '…'"
@@ -223,7 +234,7 @@ impl<'a> Report<'a> {
     pub fn json(&self) -> Value {
         let created = self.state.created();
         let rows: Vec<Value> = self
-            .rows()
+            .rows_with_items(usize::MAX)
             .into_iter()
             .map(|row| {
                 json!({
@@ -250,6 +261,16 @@ impl<'a> Report<'a> {
             "next": self.next_steps(),
         })
     }
+}
+
+/// Whether it is neither over and well nor still ahead.
+const fn needs_a_look(work: &Work) -> bool {
+    !matches!(work.phase, Phase::Succeeded | Phase::Skipped | Phase::Pending)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn row(name: String, work: &Work, title: Option<String>, stage: Option<String>, depth: usize) -> Row {

@@ -3,6 +3,7 @@
 use windlass_engine::Span;
 use windlass_runner::report::Report;
 use windlass_runner::{Recorded, rfc3339};
+use windlass_sandbox::plain_text;
 
 use super::run::pinned_runbook;
 use crate::app::App;
@@ -24,13 +25,24 @@ pub(crate) async fn run(app: &App, asked: &RunName) -> Result<Exit, CliError> {
     Ok(Exit::Succeeded)
 }
 
+/// An input can be a list of ten thousand hosts; `--output json` has the whole of it.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 200;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => {
+            format!("{}… ({} characters)", text.get(..end).unwrap_or(text), text.chars().count())
+        }
+        None => text.to_owned(),
+    }
+}
+
 fn text(recorded: &Recorded, report: &Report<'_>, app: &App) -> Result<String, CliError> {
     let style = app.printer.style();
     let created = recorded.created()?;
     let mut lines = vec![
         format!(
             "{} {}",
-            style.bold(created.title.as_deref().unwrap_or(&created.name)),
+            style.bold(&plain_text(created.title.as_deref().unwrap_or(&created.name))),
             style.dim(&created.run)
         ),
         format!("  {} after {}", report.headline(), Span(report.took_ms())),
@@ -41,7 +53,7 @@ fn text(recorded: &Recorded, report: &Report<'_>, app: &App) -> Result<String, C
         None => format!("  {}", created.runbook.name),
     });
     for (name, value) in &created.inputs {
-        lines.push(format!("  {name} = {value}"));
+        lines.push(format!("  {name} = {}", shortened(&plain_text(&value.to_string()))));
     }
     let mut stage = None;
     lines.push(String::new());
