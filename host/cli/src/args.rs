@@ -151,7 +151,7 @@ pub(crate) struct Resume {
     #[arg(long, value_name = "JSON", requires = "applied", value_parser = json)]
     pub(crate) result: Option<serde_json::Value>,
     /// Why you know; goes into the record
-    #[arg(long, value_name = "TEXT", requires = "answer")]
+    #[arg(long, value_name = "TEXT", requires = "answer", value_parser = reason)]
     pub(crate) reason: Option<String>,
 }
 
@@ -191,6 +191,13 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE, such as --input version=v1.2.3".to_owned()),
     }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("say in a few words how you know".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn json(text: &str) -> Result<serde_json::Value, String> {

@@ -115,8 +115,9 @@ impl Plugins {
                 if path.is_file() {
                     return Ok(path);
                 }
+                let what = if path.exists() { "is no file" } else { "does not exist" };
                 Err(NotFound {
-                    message: format!("there is no file {}", path.display()),
+                    message: format!("{} {what}", path.display()),
                     help: Some("build it with `windlass plugin build`, or correct the path".to_owned()),
                 })
             }

@@ -19,6 +19,12 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
     };
     let mut runs = store.runs().await?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
+    for run in &mut runs {
+        // The word of a process that died is out of date.
+        if matches!(run.status.as_str(), "running" | "closing") && store.owner(&run.id)?.is_none() {
+            run.status = "interrupted".to_owned();
+        }
+    }
     if app.printer.json() {
         let rows: Vec<_> = runs
             .iter()
@@ -36,17 +42,13 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
         app.printer.talk("the store has no runs yet");
     }
     for run in &runs {
-        let status = match (run.status.as_str(), store.owner(&run.id)?) {
-            // The word of a process that died is out of date.
-            ("running" | "closing", None) => "interrupted",
-            (word, _) => word,
-        };
         let took =
             run.ended_ms.map(|ended| Span(u64::try_from(ended - run.started_ms).unwrap_or(0)).to_string());
         let started = rfc3339(run.started_ms);
         app.printer.line(&format!(
-            "{}  {status:<12} {}  {:>8}  {}",
+            "{}  {:<12} {}  {:>8}  {}",
             run.id,
+            run.status,
             started.get(..19).unwrap_or(&started),
             took.unwrap_or_default(),
             run.name,

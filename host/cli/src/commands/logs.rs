@@ -16,10 +16,11 @@ pub(crate) async fn run(app: &App, asked: &Logs) -> Result<Exit, CliError> {
     if asked.calls {
         return calls(app, &store, &id, asked.step.as_deref());
     }
-    for line in logs::read(store.state_dir(), &id)? {
-        if asked.step.is_some() && line.step != asked.step {
-            continue;
-        }
+    let lines = logs::read(store.state_dir(), &id)?;
+    let lines = lines.iter().filter(|line| asked.step.is_none() || line.step == asked.step);
+    let mut none = true;
+    for line in lines {
+        none = false;
         if app.printer.json() {
             let mut value = serde_json::to_value(&line).unwrap_or_default();
             if let Some(members) = value.as_object_mut() {
@@ -50,6 +51,9 @@ pub(crate) async fn run(app: &App, asked: &Logs) -> Result<Exit, CliError> {
             line.message,
             style.dim(&fields),
         ))?;
+    }
+    if let Some(step) = asked.step.as_ref().filter(|_| none) {
+        app.printer.talk(&format!("no step `{step}` of this run has logged anything"));
     }
     Ok(Exit::Succeeded)
 }
