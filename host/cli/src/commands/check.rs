@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use windlass_runbook::{Diagnostic, Diagnostics, Severity};
 use windlass_runner::catalog::Plugins;
 use windlass_runner::{Project, RunError};
+use windlass_sandbox::plain_text;
 
 use crate::app::App;
 use crate::args::Target;
@@ -77,10 +78,33 @@ fn tell(printer: &Printer, diagnostics: &Diagnostics) {
     for diagnostic in diagnostics.iter() {
         let mut text = String::new();
         if handler.render_report(&mut text, diagnostic).is_ok() {
-            printer.talk(text.trim_end());
+            printer.talk(tamed(&text, printer.talk_style().color).trim_end());
             printer.talk("");
         }
     }
+}
+
+/// What quotes a stranger's file must not reach the terminal as orders: of control characters only line breaks and the
+/// colours are left, where there are any.
+fn tamed(text: &str, colors: bool) -> String {
+    text.split_inclusive('\n')
+        .map(|line| {
+            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+            let mut tame = String::with_capacity(line.len());
+            for (index, part) in line.split('\u{1b}').enumerate() {
+                let sequence = part.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+                match sequence {
+                    Some((codes, rest))
+                        if colors && index > 0 && codes.chars().all(|c| c.is_ascii_digit() || c == ';') =>
+                    {
+                        tame.push_str(&format!("\u{1b}[{codes}m{}", plain_text(rest)));
+                    }
+                    _ => tame.push_str(&plain_text(part)),
+                }
+            }
+            tame + end
+        })
+        .collect()
 }
 
 fn machine_readable(diagnostic: &Diagnostic) -> Value {

@@ -6,6 +6,7 @@ use windlass_journal::logs::LogLine;
 use windlass_runner::report::detail;
 use windlass_runner::rfc3339;
 use windlass_runner::watch::{Sample, Watcher};
+use windlass_sandbox::plain_text;
 
 use super::Printer;
 
@@ -33,7 +34,8 @@ fn clock(at: Millis) -> String {
 
 /// A step or one of its items, as it is written everywhere.
 pub(crate) fn place(step: &str, item: Option<&str>) -> String {
-    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
+    // An item's key may come from anywhere, a plugin's answer included.
+    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{}]", plain_text(item)))
 }
 
 impl Watcher for PlainLines {
@@ -57,7 +59,8 @@ impl Watcher for PlainLines {
         } else {
             "false".to_owned()
         };
-        let text = format!("  {}: {open}, {}", place(sample.step, sample.item), measured.join(", "));
+        let measured = plain_text(&measured.join(", "));
+        let text = format!("  {}: {open}, {measured}", place(sample.step, sample.item));
         let _closed = self.printer.line(&self.printer.style().dim(&text));
     }
 
@@ -81,7 +84,7 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
                 .changes
                 .iter()
                 .take(3)
-                .map(|change| format!("{} {}", change.kind, change.target))
+                .map(|change| plain_text(&format!("{} {}", change.kind, change.target)))
                 .collect();
             let more = match plan.changes.len().saturating_sub(3) {
                 0 => String::new(),
@@ -98,13 +101,15 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
             let effect = if *effect == Effect::None { String::new() } else { format!(" {effect}") };
             format!("{} {name}{effect} in {}", sign(Phase::Succeeded), Span(u64::try_from(took).unwrap_or(0)))
         }
-        Event::StepFailed { failure, .. } => format!("{} {name}: {failure}", sign(Phase::Failed)),
+        Event::StepFailed { failure, .. } => {
+            format!("{} {name}: {}", sign(Phase::Failed), plain_text(&failure.to_string()))
+        }
         Event::StepSkipped { .. } => {
             let why = work.and_then(detail).unwrap_or_default();
             format!("{} {name} skipped: {why}", sign(Phase::Skipped))
         }
         Event::ReadFailed { failure, .. } | Event::PlanFailed { failure, .. } => {
-            format!("  {name}: {failure}")
+            format!("  {name}: {}", plain_text(&failure.to_string()))
         }
         Event::RetryScheduled { at, tries, .. } => {
             let wait = u64::try_from(at - state.last_at()).unwrap_or(0);
@@ -114,14 +119,18 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
             format!("{} {name}: nobody knows whether it took effect", sign(Phase::Resolving))
         }
         Event::AttemptsResolved { effect, .. } => format!("  {name}: resolved as {effect}"),
-        Event::QuestionAsked { message, .. } => format!("{} {name}: {message}", sign(Phase::Asking)),
+        Event::QuestionAsked { message, .. } => {
+            format!("{} {name}: {}", sign(Phase::Asking), plain_text(message))
+        }
         Event::OperatorAnswered { who, reason, .. } => format!("  {name}: {who} says so: {reason}"),
         Event::WaitStarted { until, .. } => {
             format!("{} {name} until {}", sign(Phase::Waiting), rfc3339(*until))
         }
-        Event::RunHeld { message, .. } => format!("{} {message}", style.yellow("held:")),
+        Event::RunHeld { message, .. } => {
+            format!("{} {}", style.yellow("held:"), plain_text(message))
+        }
         Event::VerdictDecided { verdict, world, reason } => {
-            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let reason = if reason.is_empty() { String::new() } else { format!(": {}", plain_text(reason)) };
             format!("{} {verdict}, the world is {world}{reason}", style.bold("verdict:"))
         }
         _ => return None,

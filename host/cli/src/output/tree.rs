@@ -13,6 +13,7 @@ use windlass_runbook::model::Runbook;
 use windlass_runner::Clock;
 use windlass_runner::report::Report;
 use windlass_runner::watch::{Sample, Watcher};
+use windlass_sandbox::plain_text;
 
 use super::Style;
 use super::lines::place;
@@ -56,7 +57,7 @@ struct Line {
 impl Tree {
     /// A tree with a line for each step of the runbook, as far as the run has come.
     pub(crate) fn new(runbook: &Runbook, state: &State, clock: Clock, style: Style) -> Arc<Self> {
-        let header = runbook.title.clone().unwrap_or_else(|| runbook.name.clone());
+        let header = plain_text(runbook.title.as_deref().unwrap_or(&runbook.name));
         let rows = Report::new(state, Some(runbook))
             .rows()
             .into_iter()
