@@ -97,7 +97,8 @@ fn tamed(text: &str, colors: bool) -> String {
                     Some((codes, rest))
                         if colors && index > 0 && codes.chars().all(|c| c.is_ascii_digit() || c == ';') =>
                     {
-                        tame.push_str(&format!("\u{1b}[{codes}m{}", plain_text(rest)));
+                        tame.extend(["\u{1b}[", codes, "m"]);
+                        tame.push_str(&plain_text(rest));
                     }
                     _ => tame.push_str(&plain_text(part)),
                 }

@@ -57,7 +57,7 @@ impl Printer {
     /// with the exit code of what it found.
     pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).or_else(closed)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).or_else(|error| closed(&error))
     }
 
     /// A line of data.
@@ -77,7 +77,7 @@ impl Printer {
 }
 
 /// A reader that has gone away is a normal end.
-fn closed(error: io::Error) -> Result<(), CliError> {
+fn closed(error: &io::Error) -> Result<(), CliError> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(CliError::new(Exit::Fault, format!("cannot write to standard output: {error}"))),
