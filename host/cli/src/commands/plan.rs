@@ -10,6 +10,7 @@ use windlass_runbook::outcome::Change;
 use windlass_runner::RunError;
 use windlass_runner::planning::{self, Planned};
 use windlass_runner::watch::Unwatched;
+use windlass_sandbox::plain_text;
 
 use super::check;
 use crate::app::App;
@@ -103,7 +104,10 @@ fn text(planned: &Planned, runbook: &Runbook, style: Style) -> String {
 fn describe(row: &PlanRow, style: Style) -> Vec<String> {
     let name = place(&row.step, row.item.as_deref());
     let indent = if row.item.is_some() { "    " } else { "  " };
-    let line = |sign: String, what: String| format!("{indent}{sign} {name:<24} {what}").trim_end().to_owned();
+    let line = |sign: String, what: String| {
+        // Much of it is a plugin's text.
+        format!("{indent}{sign} {name:<24} {}", plain_text(&what)).trim_end().to_owned()
+    };
     match &row.outcome {
         PlanOutcome::Changes { plan } => {
             let again = if plan.repeatable { "" } else { ", once only" };
@@ -169,7 +173,8 @@ fn describe_change(change: &Change, style: Style) -> String {
         (Some(from), None) => format!(": was {from}"),
         (Some(from), Some(to)) => format!(": {from} → {to}"),
     };
-    format!("{sign} {} {}{}", change.kind, change.target, style.dim(&values.replace('\n', " ")))
+    let what = plain_text(&format!("{} {}", change.kind, change.target));
+    format!("{sign} {what}{}", style.dim(&plain_text(&values)))
 }
 
 fn measured_list(measured: &[Measured]) -> String {
