@@ -338,6 +338,64 @@ impl CallContext {
     }
 }
 
+/// The audit record of a host call under way. Where it is dropped before it is closed, the call was cut off; what it did
+/// until then it did.
+pub(crate) struct Booking<'a> {
+    call: &'a CallContext,
+    record: Option<AuditRecord>,
+    started: Instant,
+}
+
+impl<'a> Booking<'a> {
+    /// For a call that was allowed by `rule`.
+    pub(crate) fn open(
+        call: &'a CallContext,
+        (capability, operation): (&str, String),
+        target: String,
+        rule: String,
+        bytes_out: u64,
+    ) -> Self {
+        let record = AuditRecord {
+            capability: capability.to_owned(),
+            operation,
+            target,
+            mode: call.mode,
+            allowed: true,
+            rule: Some(rule),
+            bytes_in: 0,
+            bytes_out,
+            elapsed_ms: 0,
+        };
+        Self { call, record: Some(record), started: Instant::now() }
+    }
+
+    /// Leaves the record of a call that came to its end.
+    pub(crate) fn close(mut self, bytes_in: u64) {
+        if let Some(record) = self.record.take() {
+            self.leave(AuditRecord { bytes_in, ..record });
+        }
+    }
+
+    /// Leaves no record: the denial has one of its own.
+    pub(crate) fn denied(mut self) {
+        self.record = None;
+    }
+
+    fn leave(&self, record: AuditRecord) {
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.call.audit(AuditRecord { elapsed_ms, ..record });
+    }
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            let rule = record.rule.as_deref().map(|rule| format!("{rule} (cut off)"));
+            self.leave(AuditRecord { rule, ..record });
+        }
+    }
+}
+
 /// The same value with its texts made plain.
 fn plain_value(value: Value) -> Value {
     match value {

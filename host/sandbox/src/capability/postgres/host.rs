@@ -19,8 +19,8 @@ use crate::bindings::outcome::Failure;
 use crate::bindings::postgres::{self, Parameter, Part};
 use crate::capability::{denied, failure};
 use crate::grant::PostgresAccess;
-use crate::state::{CallContext, CallState, Mode};
-use crate::{AuditRecord, Connection, LimitHit, LimitKind};
+use crate::state::{Booking, CallContext, CallState, Mode};
+use crate::{Connection, LimitHit, LimitKind};
 
 /// Rows of one answer, whatever the guest asks for: more belongs into a file.
 const MOST_ROWS: usize = 10_000;
@@ -86,6 +86,7 @@ pub(super) async fn query(
         return Err(not_alone(&statement, 1, "use `execute`"));
     }
     let arguments = values::arguments(parameters).map_err(no_json)?;
+    let booking = request.book(&target, &[&statement]);
     let room = Room { rows: MOST_ROWS.min(limit as usize), bytes: MOST_BYTES };
     let work = async {
         let mut session = target.open(request.until()).await?;
@@ -111,7 +112,7 @@ pub(super) async fn query(
         count(call, result.as_ref().err());
     }
     let bytes = result.as_ref().map_or(0, |rows| rows.bytes);
-    request.finish(&target, &[&statement], bytes, result.map_err(|error| Failed::at(error, 1, &statement)))
+    request.finish(&target, booking, bytes, result.map_err(|error| Failed::at(error, 1, &statement)))
 }
 
 /// Runs one statement for its effect.
@@ -126,6 +127,7 @@ pub(super) async fn execute(
     let (need, alone) = request.need(&statement, None)?;
     let target = request.target(need.max(PostgresAccess::Write))?;
     let arguments = values::arguments(parameters).map_err(no_json)?;
+    let booking = request.book(&target, &[&statement]);
     let work = async {
         let mut session = target.open(request.until()).await?;
         if !alone {
@@ -140,7 +142,7 @@ pub(super) async fn execute(
         Ok(touched)
     };
     let result = work.await.map_err(|error| Failed::at(error, 1, &statement));
-    request.finish(&target, &[&statement], 0, result)
+    request.finish(&target, booking, 0, result)
 }
 
 /// Runs all statements in one transaction.
@@ -171,6 +173,8 @@ pub(super) async fn script(call: &CallContext, slot: &str, parts: &[Part]) -> Re
     {
         return Err(not_alone(statement, number, "use `execute`, which runs it outside a transaction"));
     }
+    let sent: Vec<&Statement<'_>> = statements.iter().map(|(statement, _)| statement).collect();
+    let booking = request.book(&target, &sent);
     let work = async {
         let mut session = target.open(request.until()).await?;
         session.begin(false).await?;
@@ -187,8 +191,7 @@ pub(super) async fn script(call: &CallContext, slot: &str, parts: &[Part]) -> Re
         Ok(touched)
     };
     let result = work.await;
-    let sent: Vec<&Statement<'_>> = statements.iter().map(|(statement, _)| statement).collect();
-    request.finish(&target, &sent, 0, result)
+    request.finish(&target, booking, 0, result)
 }
 
 /// One host call: who asks for what.
@@ -196,7 +199,6 @@ struct Request<'a> {
     call: &'a CallContext,
     operation: &'static str,
     slot: &'a str,
-    started: Instant,
 }
 
 /// Where a request goes, once it was allowed.
@@ -222,7 +224,7 @@ impl Target {
 
 impl<'a> Request<'a> {
     fn new(call: &'a CallContext, operation: &'static str, slot: &'a str) -> Self {
-        Self { call, operation, slot, started: Instant::now() }
+        Self { call, operation, slot }
     }
 
     fn until(&self) -> Instant {
@@ -314,23 +316,8 @@ impl<'a> Request<'a> {
         Ok(Target { name, checked: reader.is_some(), endpoint, rule: line(granted) })
     }
 
-    /// Leaves the audit record and turns what went wrong into what the guest is told.
-    fn finish<T>(
-        &self,
-        target: &Target,
-        statements: &[&Statement<'_>],
-        bytes_in: u64,
-        result: Result<T, Failed>,
-    ) -> Result<T, Failure> {
-        let call = self.call;
-        if let Err(Failed::Client { error: ClientError::NotReadOnly(reason), .. }) = &result {
-            let user = &target.endpoint.user;
-            return Err(self.deny(
-                &target.name,
-                format!("`read_url` wants a role that can't write, but of `{user}` was found: {reason}"),
-                None,
-            ));
-        }
+    /// Opens the audit record: the statements by their first keyword and their hash, never by their text.
+    fn book(&self, target: &Target, statements: &[&Statement<'_>]) -> Booking<'a> {
         let mut hash = Sha256::new();
         let mut bytes_out = 0;
         for statement in statements {
@@ -340,17 +327,28 @@ impl<'a> Request<'a> {
         }
         let keyword = statements.first().map(|statement| policy::keyword(statement)).unwrap_or_default();
         let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        call.audit(AuditRecord {
-            capability: "postgres".to_owned(),
-            operation: format!("{} {keyword} sha256:{digest}", self.operation),
-            target: target.name.clone(),
-            mode: call.mode,
-            allowed: true,
-            rule: Some(target.rule.clone()),
-            bytes_in,
-            bytes_out,
-            elapsed_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+        let operation = format!("{} {keyword} sha256:{digest}", self.operation);
+        Booking::open(self.call, ("postgres", operation), target.name.clone(), target.rule.clone(), bytes_out)
+    }
+
+    /// Leaves the audit record and turns what went wrong into what the guest is told.
+    fn finish<T>(
+        &self,
+        target: &Target,
+        booking: Booking<'_>,
+        bytes_in: u64,
+        result: Result<T, Failed>,
+    ) -> Result<T, Failure> {
+        if let Err(Failed::Client { error: ClientError::NotReadOnly(reason), .. }) = &result {
+            booking.denied();
+            let user = &target.endpoint.user;
+            return Err(self.deny(
+                &target.name,
+                format!("`read_url` wants a role that can't write, but of `{user}` was found: {reason}"),
+                None,
+            ));
+        }
+        booking.close(bytes_in);
         result.map_err(|failed| match failed {
             Failed::Own(failure) => failure,
             Failed::Client { error, place } => self.client_failure(target, error, place),

@@ -23,8 +23,8 @@ use crate::capability::postgres::client::{ClientError, Session};
 use crate::capability::postgres::endpoint::Endpoint;
 use crate::capability::{denied, failure};
 use crate::grant::Effect;
-use crate::state::{CallContext, CallState};
-use crate::{AuditRecord, Connection, EnvValue, LimitHit, LimitKind, LogLevel, ProcessIdentity, Secret};
+use crate::state::{Booking, CallContext, CallState};
+use crate::{Connection, EnvValue, LimitHit, LimitKind, LogLevel, ProcessIdentity, Secret};
 
 /// What the host keeps of the call's time to end a program in order and say so.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -51,33 +51,31 @@ impl process::Host for CallState {
 
 /// Runs a granted program to its end.
 pub(super) async fn run(call: &CallContext, command: Command) -> Result<Exit, Failure> {
-    let started = Instant::now();
     let line = shown(&command);
     let deny = |Refusal { reason, allow }| denied(&call.deny("program", "run", &line, reason, allow));
     let allowed = policy::decide(call, &command.slot, &command.arguments).map_err(deny)?;
     let reads = allowed.effect == Effect::Read;
+    let booking = Booking::open(
+        call,
+        ("program", "run".to_owned()),
+        format!("{} ({})", allowed.name, allowed.program.path.display()),
+        allowed.rule.clone(),
+        command.stdin.as_ref().map_or(0, |bytes| bytes.len() as u64),
+    );
     let result = prepared(call, &allowed, &command, deny).await;
+    let denied = result.as_ref().is_err_and(|failure| failure.code == "denied");
     if reads {
         match &result {
             Ok(_) => call.read_succeeded(),
             // A denial is counted where it is made.
-            Err(failure) if failure.code == "denied" => {}
+            Err(_) if denied => {}
             Err(_) => call.read_failed(),
         }
     }
-    let denied = result.as_ref().is_err_and(|failure| failure.code == "denied");
-    if !denied {
-        call.audit(AuditRecord {
-            capability: "program".to_owned(),
-            operation: "run".to_owned(),
-            target: format!("{} ({})", allowed.name, allowed.program.path.display()),
-            mode: call.mode,
-            allowed: true,
-            rule: Some(allowed.rule.clone()),
-            bytes_in: result.as_ref().map_or(0, |exit| (exit.stdout.len() + exit.stderr.len()) as u64),
-            bytes_out: command.stdin.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            elapsed_ms: millis(started.elapsed()),
-        });
+    if denied {
+        booking.denied();
+    } else {
+        booking.close(result.as_ref().map_or(0, |exit| (exit.stdout.len() + exit.stderr.len()) as u64));
     }
     result
 }
