@@ -221,7 +221,7 @@ mod tests {
         let mut commands = vec![Cli::command()];
         while let Some(mut command) = commands.pop() {
             let text = command.render_long_help().to_string();
-            help.push_str(&format!("==== {} ====\n{text}\n", command.get_name()));
+            help.extend(["==== ", command.get_name(), " ====\n", &text, "\n"]);
             commands.extend(command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned());
         }
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();

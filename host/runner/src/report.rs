@@ -17,6 +17,7 @@ use crate::clock::rfc3339;
 pub struct Report<'a> {
     state: &'a State,
     runbook: Option<&'a Runbook>,
+    interrupted: bool,
 }
 
 /// One line of the record.
@@ -46,7 +47,20 @@ impl<'a> Report<'a> {
     /// The record of a run whose runbook is at hand.
     #[must_use]
     pub const fn new(state: &'a State, runbook: Option<&'a Runbook>) -> Self {
-        Self { state, runbook }
+        Self { state, runbook, interrupted: false }
+    }
+
+    /// Tells whether any process drives the run now. One that is neither held nor over and has none was interrupted.
+    #[must_use]
+    pub fn driven(mut self, driven: bool) -> Self {
+        self.interrupted = !driven && self.state.ended().is_none() && self.state.holds().is_empty();
+        self
+    }
+
+    /// The word for how it stands.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.interrupted { "interrupted" } else { self.state.status() }
     }
 
     /// Every step in the order of the runbook, its items below it.
@@ -121,7 +135,7 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn headline(&self) -> String {
         let world = self.state.verdict().map_or_else(|| self.state.world(), |decided| decided.world);
-        let mut line = format!("{}, the world is {world}", self.state.status());
+        let mut line = format!("{}, the world is {world}", self.status());
         if self.state.ended().is_some_and(|ended| ended.finally_failed) {
             line.push_str("; a finally step failed");
         }
@@ -143,6 +157,9 @@ impl<'a> Report<'a> {
         }
         let run = self.state.created().map_or("RUN", |created| created.run.as_str());
         let mut lines = Vec::new();
+        if self.interrupted {
+            lines.push(format!("its process ended in the middle; to go on: windlass resume {run}"));
+        }
         for (step, item, question) in self.state.questions() {
             let item = item.map(|item| format!(" --item {}", quoted(item))).unwrap_or_default();
             lines.push(format!("`{step}` asks: {}", plain_text(&question.message)));
@@ -248,7 +265,7 @@ impl<'a> Report<'a> {
             "run": created.map(|created| &created.run),
             "name": created.map(|created| &created.name),
             "title": created.and_then(|created| created.title.as_ref()),
-            "status": self.state.status(),
+            "status": self.status(),
             "world": self.state.verdict().map_or_else(|| self.state.world(), |decided| decided.world).as_str(),
             "started": rfc3339(self.state.started_at()),
             "started_by": created.map(|created| &created.started_by),

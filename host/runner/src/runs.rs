@@ -13,7 +13,8 @@ use windlass_engine::{
 use windlass_journal::artifacts::artifacts;
 use windlass_journal::logs::RunLog;
 use windlass_journal::{NewRun, RunId, RunWriter, Store, StoredEvent};
-use windlass_runbook::model::Runbook;
+use windlass_runbook::coerce::coerce;
+use windlass_runbook::model::{Runbook, StepBody};
 use windlass_sandbox::Sandbox;
 
 use crate::audit_log::AuditSink;
@@ -138,7 +139,7 @@ pub async fn start(
 pub async fn resume(
     host: &Host<'_>,
     id: &RunId,
-    said: Option<Said>,
+    mut said: Option<Said>,
     interrupts: mpsc::Receiver<String>,
 ) -> Result<Ending, RunError> {
     let before = Recorded::read(host.store, id.clone()).await?;
@@ -153,6 +154,9 @@ pub async fn resume(
     let environment = pinned.environment.as_ref().map(Project::unpinned);
     let project = Project::check(Project::unpinned(&pinned.runbook), environment, &plugins)?;
     let runbook = Arc::clone(&project.runbook);
+    if let Some(said) = &mut said {
+        fits(&runbook, said)?;
+    }
     let connections = Connections::resolve(&runbook, Path::new(""), host.variable)?;
     let session = prepare(host, &runbook, &plugins, &connections, &pinned.inputs).await?;
 
@@ -190,6 +194,33 @@ async fn looked_at_again(state: &State, connections: &Connections) -> Vec<Observ
         }
     }
     seen
+}
+
+/// Brings the output that a person gives into the form that the action would have returned. One that does not fit would
+/// fail every step that reads it, and can't be said again.
+fn fits(runbook: &Runbook, said: &mut Said) -> Result<(), RunError> {
+    let Answer::Applied { output: Some(output) } = &mut said.answer else { return Ok(()) };
+    let steps = runbook.steps.iter().map(|step| (step.id.clone(), step));
+    let finally = runbook.finally.iter().map(|step| (format!("finally/{}", step.id), step));
+    let step = steps.chain(finally).find_map(|(path, step)| (path == said.step).then_some(step));
+    let ty = match step.map(|step| &step.body) {
+        Some(StepBody::Call(call)) => call.output_type.as_ref(),
+        _ => None,
+    };
+    let Some(ty) = ty else {
+        return Err(RunError::Refused {
+            message: format!("step `{}` returns nothing; leave --result out", said.step),
+        });
+    };
+    match coerce((**output).clone(), ty) {
+        Ok(value) => {
+            *output = Arc::new(value);
+            Ok(())
+        }
+        Err(mismatch) => Err(RunError::Refused {
+            message: format!("--result does not fit what step `{}` returns: {mismatch}", said.step),
+        }),
+    }
 }
 
 /// Refuses what answers no question before anything is touched: the run must not go on, with effects, where what was

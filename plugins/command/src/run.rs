@@ -36,15 +36,17 @@ pub(crate) struct Run<'a> {
     pub(crate) parse_json: bool,
 }
 
+/// Runs a program that only looks. What it finds bad now can be good later, so its exit status may be retried.
 pub(crate) fn check(programs: &impl Programs, input: &Invocation) -> Result<Completed, Failure> {
-    Run {
+    let run = Run {
         program: input.program.as_deref(),
         arguments: &input.arguments,
         stdin: input.stdin.as_deref(),
         exit_codes: &input.exit_codes,
         parse_json: input.parse_json,
-    }
-    .complete(programs)
+    };
+    run.complete(programs)
+        .map_err(|failure| if failure.code == "exit-code" { failure.retryable() } else { failure })
 }
 
 impl Run<'_> {

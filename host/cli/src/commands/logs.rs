@@ -22,7 +22,7 @@ pub(crate) async fn run(app: &App, asked: &Logs) -> Result<Exit, CliError> {
     for line in lines {
         none = false;
         if app.printer.json() {
-            let mut value = serde_json::to_value(&line).unwrap_or_default();
+            let mut value = serde_json::to_value(line).unwrap_or_default();
             if let Some(members) = value.as_object_mut() {
                 members.insert("version".to_owned(), json!(1));
             }

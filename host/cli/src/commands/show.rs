@@ -16,7 +16,8 @@ pub(crate) async fn run(app: &App, asked: &RunName) -> Result<Exit, CliError> {
     let id = app.run_id(&store, &asked.run).await?;
     let recorded = Recorded::read(&store, id).await?;
     let runbook = pinned_runbook(&store, &recorded).await;
-    let report = Report::new(&recorded.state, runbook.as_deref());
+    let driven = store.owner(&recorded.id)?.is_some();
+    let report = Report::new(&recorded.state, runbook.as_deref()).driven(driven);
     if app.printer.json() {
         app.printer.document(&report.json())?;
         return Ok(Exit::Succeeded);
