@@ -135,7 +135,7 @@ fn rule_2_in_place_is_not_believed_where_something_asked_was_not_answered() {
     {
         let mut run = Driver::scripted(chain(vec![write("make")]), move |seen| {
             let report = windlass_engine::CallReport { reads, ..planned(Status::InPlace, true) };
-            seen.is_plan().then(|| (report, false))
+            seen.is_plan().then_some((report, false))
         });
         assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]), "{reads:?}");
         assert_eq!(run.calls, ["plan make"]);
