@@ -56,7 +56,7 @@ fn probe(programs: &impl Programs, input: &Effect) -> Result<Option<bool>, Failu
     let run = Run { exit_codes: &[0, 1], parse_json: false, ..run_of(input, arguments) };
     let exit = run.start(programs)?;
     let there = exit.code == Some(0);
-    run.judge(exit).map_err(|failure| Failure {
+    run.judge(&exit).map_err(|failure| Failure {
         code: "probe-failed".to_owned(),
         message: format!("the probe tells by 0 or 1, but {}", failure.message),
         ..failure

@@ -67,11 +67,11 @@ impl Run<'_> {
     /// Runs it; a bad end is a failure.
     pub(crate) fn complete(&self, programs: &impl Programs) -> Result<Completed, Failure> {
         let exit = self.start(programs)?;
-        self.judge(exit)
+        self.judge(&exit)
     }
 
     /// What the end of it means.
-    pub(crate) fn judge(&self, exit: Exit) -> Result<Completed, Failure> {
+    pub(crate) fn judge(&self, exit: &Exit) -> Result<Completed, Failure> {
         let stdout = String::from_utf8_lossy(&exit.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&exit.stderr).into_owned();
         let slot = self.slot();
