@@ -194,8 +194,13 @@ fn no_statement_leads_out_of_a_read_only_transaction() {
         targets.assert_untouched();
         assert!(!std::path::Path::new("/tmp/windlass-was-here").exists());
     }
+    // As the owner the host only asks which database it is, before the first use of the connection in a run.
+    let its_own = ["SET statement_timeout = ", "SELECT system_identifier::text, "];
     let statements = targets.server.statements();
-    assert!(statements.iter().all(|statement| statement.role == "windlass_read"), "{statements:#?}");
+    let stray = statements.iter().find(|statement| {
+        statement.role != "windlass_read" && !its_own.iter().any(|own| statement.sql.starts_with(own))
+    });
+    assert!(stray.is_none(), "{stray:#?}");
 }
 
 #[test]
