@@ -245,6 +245,9 @@ impl Resolver<'_> {
             self.remember(&format!("{connection}.{field}.password"), password, true);
         } else if let Some(encoded) = url.password() {
             let plain = percent_decoded(encoded);
+            if hide && plain.len() < LEAST_SECRET_BYTES {
+                return Err(ConnectError::TooShort { secret: format!("{connection}.{field}, its password") });
+            }
             self.remember(&format!("{connection}.{field}.password"), Secret::new(plain), hide);
         }
         Ok(Secret::new(url.into()))

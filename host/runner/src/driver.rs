@@ -340,10 +340,17 @@ pub(crate) fn stored(event: &Event, at: Millis) -> Result<NewEvent, RunError> {
     let payload = serde_json::to_vec(event).map_err(|source| RunError::Event { seq: 0, source })?;
     let binding = event.binding().map(|binding| Binding {
         step: binding.step.to_owned(),
-        item: binding.item.map(str::to_owned),
+        item: binding.item.map(item_index),
         attempt: Some(binding.attempt),
         plugin_digest: Some(binding.plugin_digest.to_owned()),
         action: Some(binding.action.to_owned()),
     });
     Ok(NewEvent { kind: event.kind().to_owned(), time_ms: at, binding, payload })
+}
+
+/// What the journal's readable column has of an item. Its key can be a value that a step captured, a token even, so the
+/// column has a hash of it; the payload has the key itself, sealed.
+fn item_index(key: &str) -> String {
+    let hash = crate::catalog::digest(key.as_bytes());
+    hash.chars().take("sha256:".len() + 16).collect()
 }

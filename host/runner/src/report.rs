@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use windlass_engine::{Effect, Hold, Millis, Phase, SkipReason, Span, State, Work};
+use windlass_engine::{Effect, Hold, Phase, SkipReason, Span, State, Work};
 use windlass_runbook::model::{Runbook, Step};
 use windlass_sandbox::plain_text;
 
@@ -337,7 +337,7 @@ fn told(work: &Work) -> Option<String> {
         });
     }
     if let (Phase::Retrying, Some(failure)) = (work.phase, &work.last_failure) {
-        return Some(format!("failed {} times, trying again: {failure}", work.tries));
+        return Some(format!("failed {}, trying again: {failure}", times(work.tries)));
     }
     if let Some(gate) = work.gate.as_ref().filter(|_| !work.phase.is_over()) {
         return Some(format!(
@@ -365,10 +365,14 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// The milliseconds between two times as people write them.
+/// `once`, `twice` or `N times`.
 #[must_use]
-pub fn between(start: Millis, end: Millis) -> String {
-    Span(u64::try_from(end - start).unwrap_or(0)).to_string()
+pub fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    }
 }
 
 /// The record of a run as finally steps see it.

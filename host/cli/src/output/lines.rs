@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 use windlass_engine::{Effect, Event, Millis, Phase, Span, State};
 use windlass_journal::logs::LogLine;
-use windlass_runner::report::detail;
+use windlass_runner::report::{detail, times};
 use windlass_runner::rfc3339;
 use windlass_runner::watch::{Sample, Watcher};
 use windlass_sandbox::plain_text;
 
 use super::Printer;
+use crate::commands::check::plural;
 
 /// One line for each thing that a person would want to know, when it happens.
 pub(crate) struct PlainLines {
@@ -78,7 +79,9 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
     let sign = |phase| style.sign(phase);
     Some(match event {
         Event::StepStarted { .. } => format!("{} {name}", sign(Phase::Reading)),
-        Event::ItemsExpanded { items, .. } => format!("{} {name}: {} items", sign(Phase::Items), items.len()),
+        Event::ItemsExpanded { items, .. } => {
+            format!("{} {name}: {} {}", sign(Phase::Items), items.len(), plural(items.len(), "item"))
+        }
         Event::AttemptStarted { plan, attempt, .. } => {
             let changes: Vec<String> = plan
                 .changes
@@ -113,7 +116,7 @@ fn describe(event: &Event, state: &State, printer: &Printer) -> Option<String> {
         }
         Event::RetryScheduled { at, tries, .. } => {
             let wait = u64::try_from(at - state.last_at()).unwrap_or(0);
-            format!("{} {name}: failed {tries} times, again in {}", sign(Phase::Retrying), Span(wait))
+            format!("{} {name}: failed {}, again in {}", sign(Phase::Retrying), times(*tries), Span(wait))
         }
         Event::AttemptFinished { effect: Effect::Unknown, .. } => {
             format!("{} {name}: nobody knows whether it took effect", sign(Phase::Resolving))

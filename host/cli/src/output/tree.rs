@@ -133,11 +133,9 @@ impl Tree {
         let style = self.style;
         let since = inner.started.map_or(0, |started| u64::try_from(now - started).unwrap_or(0));
         let done = inner.rows.values().filter(|line| line.phase.is_over()).count();
-        let mut lines = vec![format!(
-            "{} {}",
-            style.bold(&self.header),
-            style.dim(&format!("{} · {done}/{} · {}", inner.run, inner.rows.len(), rounded(since)))
-        )];
+        let so_far = format!("{} · {done}/{} · {}", inner.run, inner.rows.len(), rounded(since));
+        let header = shortened(&self.header, width.saturating_sub(so_far.chars().count() + 1));
+        let mut lines = vec![format!("{} {}", style.bold(&header), style.dim(&shortened(&so_far, width)))];
         let footer = inner.footer.len();
         // What is over and what is far ahead gives way first when the screen is small.
         let room = height.saturating_sub(1 + footer);
@@ -147,7 +145,7 @@ impl Tree {
         for line in inner.rows.values() {
             if line.stage != stage {
                 if let Some(name) = &line.stage {
-                    body.push(style.bold(name));
+                    body.push(style.bold(&shortened(name, width)));
                 }
                 stage.clone_from(&line.stage);
             }
@@ -174,10 +172,12 @@ impl Tree {
         };
         let what = if line.phase.is_over() || line.note.is_empty() { &line.detail } else { &line.note };
         let indent = if line.stage.is_some() { "  " } else { "" };
-        let name = shortened(&line.name, 30);
-        let used = indent.len() + 2 + 30 + 1 + 10 + 1 + 8 + 2;
-        let what = shortened(what, width.saturating_sub(used));
-        let name = format!("{name:<30}");
+        // A line that wraps would break the picture: the name gives way first, then what is said of the step.
+        let fixed = indent.len() + 2 + 1 + 10 + 1 + 8 + 2;
+        let name_width = width.saturating_sub(fixed).clamp(4, 30);
+        let name = shortened(&line.name, name_width);
+        let what = shortened(what, width.saturating_sub(fixed + name_width));
+        let name = format!("{name:<name_width$}");
         let name = if line.phase == Phase::Pending { style.dim(&name) } else { name };
         let text = format!(
             "{indent}{} {name} {:<10} {time:>8}  {}",
@@ -279,7 +279,11 @@ fn shortened(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    // A lone mark says nothing.
+    if width < 2 {
+        return String::new();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -323,6 +327,10 @@ mod tests {
     }
 
     fn picture(events: &[(Millis, Event)], now: Millis, height: usize) -> String {
+        picture_of(events, now, 80, height)
+    }
+
+    fn picture_of(events: &[(Millis, Event)], now: Millis, width: usize, height: usize) -> String {
         let runbook = runbook();
         let mut state = State::default();
         let tree = Tree::new(&runbook, &state, Clock::starting(0), Style { color: false });
@@ -336,7 +344,7 @@ mod tests {
             tree.event(*at, event, &state);
         }
         let inner = tree.inner();
-        tree.picture(&inner, now, 80, height).join("\n")
+        tree.picture(&inner, now, width, height).join("\n")
     }
 
     fn events() -> Vec<(Millis, Event)> {
@@ -368,6 +376,14 @@ mod tests {
     #[test]
     fn a_step_under_way_has_its_time_running() {
         insta::assert_snapshot!(picture(&events()[..3], 1_900, 24));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_narrow_terminal() {
+        for width in [30, 40, 60] {
+            let picture = picture_of(&events(), 3_000, width, 24);
+            assert!(picture.lines().all(|line| line.chars().count() <= width), "{width}:\n{picture}");
+        }
     }
 
     #[test]

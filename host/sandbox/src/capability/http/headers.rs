@@ -68,6 +68,13 @@ pub(super) fn refusal(
             return Some("the header `range` is not sent with a credential, since an answer in parts can't be searched for an echo of it".to_owned());
         }
     }
+    if let Some(length) = headers.get(header::CONTENT_LENGTH)
+        && (length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit))
+    {
+        return Some(
+            "the header `content-length` is no number, which servers read in different ways".to_owned(),
+        );
+    }
     let declared = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     (declared && is_bodiless(method)).then(|| BODY_ON_GET.to_owned())
 }
@@ -113,6 +120,9 @@ mod tests {
         ];
         assert_eq!(said("GET", &ordinary), "sent");
         assert_eq!(said("POST", &[("content-length", "10")]), "sent");
+        for odd in ["+10", " 10", "0x10", "10, 10"] {
+            assert!(said("POST", &[("content-length", odd)]).contains("is no number"), "{odd}");
+        }
     }
 
     #[test]
