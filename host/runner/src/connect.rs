@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use percent_encoding::percent_decode_str;
 use windlass_runbook::model::{self, Runbook, SecretLocation, Text};
 use windlass_sandbox::{Bindings, Bound, Connection, Credential, EnvValue, Secret};
 
@@ -244,7 +245,7 @@ impl Resolver<'_> {
             url.set_password(Some(password.expose())).map_err(|()| bad())?;
             self.remember(&format!("{connection}.{field}.password"), password, true);
         } else if let Some(encoded) = url.password() {
-            let plain = percent_decoded(encoded);
+            let plain = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
             if hide && plain.len() < LEAST_SECRET_BYTES {
                 return Err(ConnectError::TooShort { secret: format!("{connection}.{field}, its password") });
             }
@@ -313,25 +314,6 @@ impl Resolver<'_> {
         let problem = "is not a file; install it, or correct the path".to_owned();
         Err(ConnectError::BadPath { connection: connection.to_owned(), path, problem })
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if first == b'%' => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -426,6 +408,6 @@ mod tests {
 
     #[test]
     fn percent_encoding_is_undone() {
-        assert_eq!(percent_decoded("a%2Fb%zz%4"), "a/b%zz%4");
+        assert_eq!(percent_decode_str("a%2Fb%zz%4").decode_utf8_lossy(), "a/b%zz%4");
     }
 }

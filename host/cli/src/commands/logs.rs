@@ -1,6 +1,5 @@
 //! `windlass logs`: what the steps of a run logged.
 
-use serde_json::json;
 use windlass_journal::logs::{self, LogSource};
 use windlass_runner::rfc3339;
 
@@ -22,11 +21,7 @@ pub(crate) async fn run(app: &App, asked: &Logs) -> Result<Exit, CliError> {
     for line in lines {
         none = false;
         if app.printer.json() {
-            let mut value = serde_json::to_value(line).unwrap_or_default();
-            if let Some(members) = value.as_object_mut() {
-                members.insert("version".to_owned(), json!(1));
-            }
-            app.printer.line(&value.to_string())?;
+            app.printer.record(line)?;
             continue;
         }
         let style = app.printer.style();
@@ -69,11 +64,7 @@ fn calls(
         .map_err(|error| CliError::new(Exit::Fault, format!("the audit trail can't be read: {error}")))?;
     for line in lines.iter().filter(|line| step.is_none_or(|step| line.step == step)) {
         if app.printer.json() {
-            let mut value = serde_json::to_value(line).unwrap_or_default();
-            if let Some(members) = value.as_object_mut() {
-                members.insert("version".to_owned(), json!(1));
-            }
-            app.printer.line(&value.to_string())?;
+            app.printer.record(line)?;
             continue;
         }
         let style = app.printer.style();

@@ -65,6 +65,15 @@ impl Printer {
         self.data(&format!("{text}\n"))
     }
 
+    /// One JSON object on a line of its own, with the version that all JSON has.
+    pub(crate) fn record(&self, record: &impl serde::Serialize) -> Result<(), CliError> {
+        let mut value = serde_json::to_value(record).unwrap_or_default();
+        if let Some(members) = value.as_object_mut() {
+            members.insert("version".to_owned(), 1.into());
+        }
+        self.line(&value.to_string())
+    }
+
     /// A JSON document on one line, or over several for people.
     pub(crate) fn document(&self, value: &serde_json::Value) -> Result<(), CliError> {
         self.line(&format!("{value:#}"))
