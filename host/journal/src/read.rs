@@ -255,7 +255,7 @@ impl Store {
     /// Where a run stands, if its last event agrees.
     pub(crate) async fn head_of(&self, run: &RunId) -> Result<Place, Error> {
         let sql = "SELECT r.epoch, r.head, r.head_hash, e.hash FROM run r \
-                   LEFT JOIN event e ON e.run = r.id AND e.seq = r.head WHERE r.id = ?";
+                   LEFT JOIN event e ON e.place = (r.number << 32) + r.head WHERE r.id = ?";
         let Some(row) = self.one(sqlx::query(sql).bind(run.to_string())).await? else {
             return Err(self.unknown(run.as_str()).await?);
         };
@@ -292,9 +292,9 @@ impl Store {
         const SQL: &str = "SELECT r.epoch AS run_epoch, r.head, r.head_hash, e.seq, e.format, e.epoch, e.previous, \
             e.kind, e.time_ms, e.step, e.item, e.attempt, e.plugin, e.action, e.nonce, e.digest, \
             coalesce(e.body, b.body) AS body, e.erased, e.hash \
-            FROM run r LEFT JOIN event e ON e.run = r.id \
-            LEFT JOIN blob b ON e.body IS NULL AND b.run = e.run AND b.digest = e.digest \
-            WHERE r.id = ? ORDER BY e.seq";
+            FROM run r LEFT JOIN event e ON e.place BETWEEN r.number << 32 AND (r.number << 32) + 4294967295 \
+            LEFT JOIN blob b ON e.body IS NULL AND b.run = r.id AND b.digest = e.digest \
+            WHERE r.id = ? ORDER BY e.place";
         let mut reader = self.reader().await?.lock().await;
         let rows = reader.fetch_all(sqlx::query(SQL).bind(run.to_string())).await?;
         drop(reader);

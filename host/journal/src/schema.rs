@@ -24,8 +24,10 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 /// How long SQLite itself waits for another process's commit, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Event bodies are short and always appended at the end of their run, so the rows live in the key's own tree: one
-/// page to write per commit instead of two. Blobs are long and live in an ordinary table.
+/// Appending is what must be cheap. A commit rewrites the page of the run's row and the last page of `event`; for that
+/// an event's place is an integer, the run's number and the event's, so that its table grows at its end and no row is
+/// too long for its page, as it would be in a key's own tree. `run` and `seq` are read out of the place and take no
+/// room.
 const TABLES: &str = "
 CREATE TABLE meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -33,20 +35,22 @@ CREATE TABLE meta (
     key_id TEXT NOT NULL
 ) STRICT;
 CREATE TABLE run (
-    id TEXT PRIMARY KEY,
+    number INTEGER PRIMARY KEY CHECK (number BETWEEN 1 AND 2147483647),
+    id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     status TEXT NOT NULL,
     started_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     epoch INTEGER NOT NULL,
-    head INTEGER NOT NULL,
+    head INTEGER NOT NULL CHECK (head BETWEEN 0 AND 4294967295),
     head_hash BLOB NOT NULL,
     key_id TEXT NOT NULL,
     wrapped_key BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE TABLE event (
-    run TEXT NOT NULL REFERENCES run (id),
-    seq INTEGER NOT NULL,
+    place INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL AS (place >> 32) REFERENCES run (number),
+    seq INTEGER NOT NULL AS (place & 4294967295),
     format INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     previous BLOB NOT NULL,
@@ -61,9 +65,8 @@ CREATE TABLE event (
     digest BLOB NOT NULL,
     body BLOB,
     erased INTEGER NOT NULL DEFAULT 0,
-    hash BLOB NOT NULL,
-    PRIMARY KEY (run, seq)
-) STRICT, WITHOUT ROWID;
+    hash BLOB NOT NULL
+) STRICT;
 CREATE TABLE blob (
     run TEXT NOT NULL REFERENCES run (id),
     digest BLOB NOT NULL,

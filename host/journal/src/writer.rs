@@ -378,8 +378,7 @@ const CREATE: &str = "INSERT INTO run (id, name, status, started_ms, ended_ms, e
 const ADVANCE: &str = "UPDATE run SET epoch = ?, head = ?, head_hash = ?, status = coalesce(?, status), \
     ended_ms = coalesce(?, ended_ms) WHERE id = ? AND epoch = ? AND head = ? AND head_hash = ?";
 /// The row of the run says what it says after this member only if this member's check held.
-const IF_WRITTEN: &str =
-    "WHERE EXISTS (SELECT 1 FROM run WHERE id = ? AND epoch = ? AND head = ? AND head_hash = ?)";
+const IS_WRITTEN: &str = "WHERE id = ? AND epoch = ? AND head = ? AND head_hash = ?";
 
 fn script(members: &[Member]) -> Result<(Script, Vec<usize>), sqlx::Error> {
     let mut script = Script::default();
@@ -391,7 +390,9 @@ fn script(members: &[Member]) -> Result<(Script, Vec<usize>), sqlx::Error> {
             add_events(&mut script, member, events)?;
         }
         for (digest, body) in &member.blobs {
-            script.statement(&format!("INSERT INTO blob (run, digest, body) SELECT ?, ?, ? {IF_WRITTEN}"));
+            script.statement(&format!(
+                "INSERT INTO blob (run, digest, body) SELECT ?, ?, ? FROM run {IS_WRITTEN}"
+            ));
             script.bind(member.run.as_str().to_owned())?.bind(digest.to_vec())?.bind(body.clone())?;
             script.bind_place(&member.run, &member.to)?;
         }
@@ -430,20 +431,22 @@ fn add_check(script: &mut Script, member: &Member) -> Result<usize, sqlx::Error>
 }
 
 fn add_events(script: &mut Script, member: &Member, events: &[SealedEvent]) -> Result<(), sqlx::Error> {
-    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![ROW; events.len()].join(", ");
+    // The events first, so that the run is looked up for each of them and they stay in order.
     script.statement(&format!(
-        "INSERT INTO event (run, seq, format, epoch, previous, kind, time_ms, step, item, attempt, plugin, action, \
-         nonce, digest, body, hash) SELECT * FROM (VALUES {rows}) {IF_WRITTEN}"
+        "INSERT INTO event (place, format, epoch, previous, kind, time_ms, step, item, attempt, plugin, action, \
+         nonce, digest, body, hash) SELECT (number << 32) + column1, {FORMAT_NUMBER}, epoch, column2, column3, \
+         column4, column5, column6, column7, column8, column9, column10, column11, column12, column13 \
+         FROM (VALUES {rows}) CROSS JOIN run {IS_WRITTEN}"
     ));
     for event in events {
         let binding = event.binding.as_ref();
         script
-            .bind(member.run.as_str().to_owned())?
             .bind(event.seq)?
-            .bind(FORMAT_NUMBER)?
-            .bind(member.to.epoch)?;
-        script.bind(event.previous.to_vec())?.bind(event.kind.clone())?.bind(event.time_ms)?;
+            .bind(event.previous.to_vec())?
+            .bind(event.kind.clone())?
+            .bind(event.time_ms)?;
         script.bind(binding.map(|binding| binding.step.clone()))?;
         script.bind(binding.and_then(|binding| binding.item.clone()))?;
         script.bind(binding.and_then(|binding| binding.attempt))?;

@@ -109,8 +109,8 @@ async fn a_member_that_the_database_refuses_fails_alone() {
     execute(&mut raw, "BEGIN IMMEDIATE").await;
     // An event that is there already: the member's insert breaks the primary key.
     sqlx::query(
-        "INSERT INTO event (run, seq, format, epoch, previous, kind, time_ms, nonce, digest, hash) \
-         VALUES (?, 2, 1, 1, x'', 'Stray', 0, x'', x'', x'')",
+        "INSERT INTO event (place, format, epoch, previous, kind, time_ms, nonce, digest, hash) \
+         SELECT (number << 32) + 2, 1, 1, x'', 'Stray', 0, x'', x'', x'' FROM run WHERE id = ?",
     )
     .bind(others[0].run_id().to_string())
     .execute(&mut raw)

@@ -48,7 +48,7 @@ async fn found(sql: &'static str) -> String {
 async fn every_column_of_an_event_is_guarded() {
     let mut report = String::new();
     for sql in [
-        "UPDATE event SET seq = 9 WHERE seq = 2",
+        "UPDATE event SET place = place + 7 WHERE seq = 2",
         "UPDATE event SET format = 2 WHERE seq = 2",
         "UPDATE event SET epoch = 0 WHERE seq = 2",
         "UPDATE event SET epoch = 2 WHERE seq = 2",
@@ -91,8 +91,8 @@ async fn every_column_of_an_event_is_guarded() {
 
 #[tokio::test]
 async fn two_events_that_change_places_are_found() {
-    let swap = "UPDATE event SET seq = 12 WHERE seq = 2; UPDATE event SET seq = 2 WHERE seq = 3; \
-                UPDATE event SET seq = 3 WHERE seq = 12";
+    let swap = "UPDATE event SET place = place + 10 WHERE seq = 2; UPDATE event SET place = place - 1 WHERE seq = 3; \
+                UPDATE event SET place = place - 9 WHERE seq = 12";
     assert_eq!(found(swap).await, "2: it does not name the hash of the event before");
 }
 
