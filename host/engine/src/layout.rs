@@ -140,6 +140,7 @@ pub(crate) fn uses_report(step: &Step) -> bool {
     let input = match &step.body {
         StepBody::Call(invocation) => &invocation.input,
         StepBody::Wait { duration } => duration,
+        StepBody::Approve(approval) => &approval.text,
     };
     let conditions = step.when.iter().chain(&step.expect).flat_map(Expression::references);
     let items = step.for_each.iter().flat_map(|fan_out| fan_out.items.references());

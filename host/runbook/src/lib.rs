@@ -12,6 +12,7 @@ mod node;
 pub mod outcome;
 mod reader;
 mod report;
+mod safety;
 pub mod source;
 mod suggest;
 pub mod units;

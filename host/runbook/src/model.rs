@@ -12,6 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::expression::{Expression, Template};
 use crate::report::Sources;
+pub use crate::safety::{
+    Approval, At, Bind, Concurrency, Criterion, Day, Guard, Interrupt, Late, MetBy, NoData, OnExpiry,
+    RollbackOrder, RollbackStep, Undo, WhenBusy, Window,
+};
 use crate::source::Span;
 use crate::wit::{ActionKind, Record, Signature, Type};
 
@@ -40,6 +44,20 @@ pub struct Runbook {
     pub steps: Vec<Step>,
     /// What always runs at the end, each independent of the others.
     pub finally: Vec<Step>,
+    /// What a rollback does besides the undos, each independent of the others.
+    pub rollback: Vec<RollbackStep>,
+    /// Milliseconds that a rollback should take at most; longer is said, and no reason to stop.
+    pub rollback_within_ms: Option<u64>,
+    /// What a run does when it comes to a time that has passed.
+    pub late: Late,
+    /// What watches.
+    pub guards: Vec<Guard>,
+    /// Values to compare with, by name; over inputs, vars and steps. One is taken once the steps it is over are done.
+    pub baselines: IndexMap<String, Expression>,
+    /// What must be true in the end.
+    pub criteria: Vec<Criterion>,
+    /// Which runs can't be at once with this one.
+    pub concurrency: Option<Concurrency>,
 }
 
 /// A declared input.
@@ -233,8 +251,14 @@ pub enum SecretLocation {
 pub struct Stage {
     /// For people.
     pub name: String,
-    /// Its steps, as indices into `Runbook::steps`.
+    /// Its steps, as indices into `Runbook::steps`. Empty only where `commit` or `at` is there.
     pub steps: std::ops::Range<usize>,
+    /// When it starts at the earliest.
+    pub at: Option<At>,
+    /// The hours within which its steps may start.
+    pub window: Option<Window>,
+    /// Whether automatic rollback ends with its start.
+    pub commit: bool,
 }
 
 /// A step.
@@ -267,6 +291,14 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// What to do about an effect whose outcome can't be told.
     pub on_unknown: OnUnknown,
+    /// How its effect is taken back.
+    pub undo: Undo,
+    /// Whether automatic rollback ends with its success.
+    pub commit: bool,
+    /// When it starts at the earliest.
+    pub at: Option<At>,
+    /// The hours within which it may start.
+    pub window: Option<Window>,
     /// Where its table begins.
     pub span: Span,
 }
@@ -281,6 +313,8 @@ pub enum StepBody {
         /// A duration: text such as "5m", or whole milliseconds. See `units::duration_of`.
         duration: Template,
     },
+    /// Asks people.
+    Approve(Box<Approval>),
 }
 
 /// A call of a plugin's action.
@@ -346,11 +380,15 @@ impl Default for Retry {
 /// What a failure does to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// The run is held for a person.
+    /// `Pause` until something was applied, `Rollback` after.
     #[default]
+    Auto,
+    /// The run is held for a person.
     Pause,
     /// The run goes on, and is `partial` in the end.
     Continue,
+    /// What was applied is undone.
+    Rollback,
 }
 
 /// What to do about an effect whose outcome can't be told.

@@ -157,7 +157,7 @@ fn steps_have_their_edges_and_their_manners() {
     assert_eq!(healthy.timeout_ms, Some(300_000));
     let gate = healthy.gate.as_ref().unwrap();
     assert_eq!((gate.every_ms, gate.hold_ms), (5_000, 60_000));
-    assert_eq!(healthy.on_failure, OnFailure::Pause);
+    assert_eq!(healthy.on_failure, OnFailure::Auto);
     assert!(matches!(&runbook.steps[1].body, StepBody::Wait { duration: Template::Expression(_) }));
     assert_eq!(runbook.steps[2].on_failure, OnFailure::Continue, "of the stage");
     assert_eq!(runbook.steps[4].on_failure, OnFailure::Pause, "of the step itself");

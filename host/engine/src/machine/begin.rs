@@ -111,6 +111,8 @@ impl Machine {
             StepBody::Wait { duration } => self.wait(unit, duration),
             StepBody::Call(invocation) if invocation.kind.has_effect() => self.plan(unit),
             StepBody::Call(_) => self.read(unit),
+            // An approval that nobody was asked for must never count as given.
+            StepBody::Approve(_) => self.fail_expression(unit, "approve", &"nobody can be asked yet"),
         }
     }
 

@@ -80,7 +80,7 @@ impl Machine {
     }
 
     pub(super) fn pauses(&self, step: usize) -> bool {
-        self.layout.step(step).is_some_and(|step| step.on_failure == OnFailure::Pause)
+        self.layout.step(step).is_some_and(|step| step.on_failure != OnFailure::Continue)
     }
 
     pub(super) fn skip(&mut self, unit: Unit, reason: SkipReason, because: Option<String>) {

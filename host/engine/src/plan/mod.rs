@@ -253,6 +253,10 @@ impl Planner {
                 },
                 Err(error) => self.unresolved(place, "with", &error),
             },
+            StepBody::Approve(_) => {
+                let message = "nobody can be asked yet".to_owned();
+                self.failed(place, StepFailure::Expression { field: "approve".to_owned(), message });
+            }
         }
     }
 

@@ -14,8 +14,8 @@ use windlass_engine::{
 };
 use windlass_runbook::expression::{Expression, Template, TextPart};
 use windlass_runbook::model::{
-    ForEach, Gate, Invocation, OnFailure, OnUnknown, Plugin, PluginSource, Retry, Runbook, Stage, Step,
-    StepBody,
+    ForEach, Gate, Invocation, Late, OnFailure, OnUnknown, Plugin, PluginSource, Retry, Runbook, Stage, Step,
+    StepBody, Undo,
 };
 use windlass_runbook::outcome::{Attempt, Change, Failure, Plan, Status};
 use windlass_runbook::wit::{ActionKind, Field, Record, Signature, Type};
@@ -80,6 +80,10 @@ fn step(id: &str, kind: ActionKind, value: Option<Value>) -> Step {
         timeout_ms: None,
         on_failure: OnFailure::Pause,
         on_unknown: OnUnknown::Ask,
+        undo: Undo::Own,
+        commit: false,
+        at: None,
+        window: None,
         span: windlass_runbook::source::Span::new(windlass_runbook::source::FileId::Runbook, &(0..0)),
     }
 }
@@ -207,6 +211,13 @@ pub(crate) fn runbook(steps: Vec<Step>, finally: Vec<Step>) -> Runbook {
         stages: Vec::new(),
         steps,
         finally,
+        rollback: Vec::new(),
+        rollback_within_ms: None,
+        late: Late::Shift,
+        guards: Vec::new(),
+        baselines: IndexMap::new(),
+        criteria: Vec::new(),
+        concurrency: None,
     }
 }
 
@@ -220,7 +231,13 @@ pub(crate) fn staged(stages: Vec<Vec<Step>>) -> Runbook {
             step.stage = Some(number);
             all.push(step);
         }
-        ranges.push(Stage { name: format!("stage {number}"), steps: from..all.len() });
+        ranges.push(Stage {
+            name: format!("stage {number}"),
+            steps: from..all.len(),
+            at: None,
+            window: None,
+            commit: false,
+        });
     }
     let mut runbook = runbook(all, Vec::new());
     runbook.stages = ranges;

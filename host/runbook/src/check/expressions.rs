@@ -29,13 +29,15 @@ pub(crate) struct Context {
     pub(crate) tested: Vec<Tested>,
 }
 
-/// A step that a condition looks at.
-#[derive(Debug, Clone)]
-pub(crate) struct Tested {
-    id: String,
-    /// Whether it looks at the output's presence or the effect: a step that was taken as done has no output, though it
-    /// succeeded.
-    output: bool,
+/// What a condition looks at before something else is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tested {
+    /// A step's status. One that was taken as done has no output, though it succeeded.
+    Status(String),
+    /// The presence of a step's output, or its effect.
+    Output(String),
+    /// The presence of a baseline.
+    Baseline(String),
 }
 
 /// Why a step that is done may have no output.
@@ -45,6 +47,7 @@ pub(crate) enum Doubt {
     Failed,
     Accepted,
     Unreached,
+    Early,
 }
 
 impl Doubt {
@@ -54,6 +57,7 @@ impl Doubt {
             Self::Failed => "it may fail, and the run continues",
             Self::Accepted => "with `on_unknown = \"accept\"` it may be taken as done without one",
             Self::Unreached => "the run may end before it",
+            Self::Early => "the guard may look before the step is done",
         }
     }
 
@@ -66,12 +70,14 @@ impl Doubt {
     }
 }
 
-/// What an expression tests of other steps.
+/// What an expression tests of steps and baselines.
 pub(crate) fn tests_of(expression: &Expression) -> Vec<Tested> {
-    let tested = |reference: &Reference| {
-        let output = reference.presence || matches!(reference.root, Root::StepEffect(_));
-        let tests = output || matches!(reference.root, Root::StepStatus(_));
-        reference.step().filter(|_| tests).map(|id| Tested { id: id.to_owned(), output })
+    let tested = |reference: &Reference| match &reference.root {
+        Root::StepEffect(id) => Some(Tested::Output(id.clone())),
+        Root::StepStatus(id) | Root::StepOutput(id) if reference.presence => Some(Tested::Output(id.clone())),
+        Root::StepStatus(id) => Some(Tested::Status(id.clone())),
+        Root::Baseline(name) if reference.presence => Some(Tested::Baseline(name.clone())),
+        _ => None,
     };
     expression.references().iter().filter_map(tested).collect()
 }
@@ -84,6 +90,14 @@ pub(crate) enum Site {
     Config,
     /// In a step, by index.
     Step(usize),
+    /// In the undo that a step names, by the step's index: resolved when the step is done.
+    Undo(usize),
+    /// In a guard, which watches after a step or from the start.
+    Guard { from: Option<usize> },
+    /// In a baseline.
+    Baseline,
+    /// In a rollback step.
+    Rollback,
     /// In a finally step.
     Finally,
 }
@@ -169,7 +183,7 @@ impl Checker<'_> {
         Span::new(place.string.file, &(start..end.min(text.len())))
     }
 
-    fn wrong_reference(
+    pub(super) fn wrong_reference(
         &mut self,
         code: &'static str,
         place: Place,
@@ -243,11 +257,20 @@ impl Checker<'_> {
                     let message = "a configuration sees `inputs` and `vars` only".to_owned();
                     return wrong(self, "unknown-name", message, None);
                 }
-                if matches!(field.as_str(), "report" | "reason") && context.stage != Site::Finally {
-                    let message = format!("`run.{field}` is there in `[[finally.step]]` only");
+                let places = match (field.as_str(), context.stage) {
+                    ("report", Site::Finally) | ("reason", Site::Rollback | Site::Finally) => None,
+                    ("report", _) => Some("`[[finally.step]]`"),
+                    ("reason", _) => Some("`[[rollback.step]]` and `[[finally.step]]`"),
+                    _ => None,
+                };
+                if let Some(places) = places {
+                    let message = format!("`run.{field}` is there in {places} only");
                     return wrong(self, "unknown-field", message, None);
                 }
                 Shape::Text
+            }
+            Root::Baseline(name) => {
+                self.baseline_reference(name, reference, expression, place, context)?
             }
         };
         self.walk(root, reference, place)
@@ -281,7 +304,15 @@ impl Checker<'_> {
                 let help = "what the step returns is `result` in its `until` and `expect`".to_owned();
                 return wrong(self, "own-output", format!("step `{id}` refers to itself"), Some(help));
             }
-            Site::Step(here) if !self.order.precedes(target, here) => {
+            Site::Undo(here) if here == target => {
+                let fan = self.document.steps.get(here).is_some_and(|decl| decl.for_each.is_some());
+                if fan && matches!(reference.root, Root::StepOutput(_)) {
+                    let message = format!("the output of step `{id}` is there when all of its items are done");
+                    let help = "an item is undone by itself; use `item`".to_owned();
+                    return wrong(self, "own-output", message, Some(help));
+                }
+            }
+            Site::Step(here) | Site::Undo(here) if !self.order.precedes(target, here) => {
                 let later = self.order.precedes(here, target);
                 let (message, help) = if later {
                     (format!("step `{id}` runs later than this one"), "move it before this step".to_owned())
@@ -293,8 +324,14 @@ impl Checker<'_> {
                 };
                 return wrong(self, "not-finished", message, Some(help));
             }
-            Site::Step(_) | Site::Finally => {}
+            Site::Step(_)
+            | Site::Undo(_)
+            | Site::Guard { .. }
+            | Site::Baseline
+            | Site::Rollback
+            | Site::Finally => {}
         }
+        let early = matches!(context.stage, Site::Guard { .. }) && !self.is_done(target, context.stage);
         let facts = self.steps.get(target)?;
         match &reference.root {
             Root::StepStatus(_) => return Some(Shape::Words(Arc::clone(&self.status_words))),
@@ -305,12 +342,19 @@ impl Checker<'_> {
             return wrong(self, "no-output", format!("step `{id}` returns nothing"), None);
         };
         let doubt = match (facts.doubt, context.stage) {
-            (None, Site::Finally) => Some(Doubt::Unreached),
+            // Its own output is there whenever it did not fail, which it can't know of itself.
+            (_, Site::Undo(here)) if here == target => None,
+            (None, Site::Rollback | Site::Finally) => Some(Doubt::Unreached),
+            (None, Site::Guard { .. }) if early => Some(Doubt::Early),
             (doubt, _) => doubt,
         };
         if let Some(doubt) = doubt.filter(|_| !reference.presence) {
             let own = tests_of(expression);
-            let enough = |tested: &Tested| tested.id == id && (tested.output || doubt != Doubt::Accepted);
+            let enough = |tested: &Tested| match tested {
+                Tested::Output(step) => step == id,
+                Tested::Status(step) => step == id && doubt != Doubt::Accepted,
+                Tested::Baseline(_) => false,
+            };
             if !own.iter().chain(&context.tested).any(enough) {
                 let message = format!("step `{id}` may have no output: {}", doubt.reason());
                 return wrong(self, "untested-output", message, Some(doubt.help(id)));

@@ -3,6 +3,7 @@
 //! Checking is in passes: places, plugins, order, what each step calls, and last every value and expression, since
 //! these need all of the others. A mistake in one pass hides as little as possible of the next.
 
+mod baselines;
 mod expressions;
 mod inference;
 mod order;
@@ -21,8 +22,9 @@ use crate::diagnostics::Diagnostics;
 use crate::document::Document;
 use crate::expression::Cache;
 use crate::expression::shape::Shape;
-use crate::model::{Connection, Input, Plugin, Runbook, SecretSource, Stage};
+use crate::model::{Connection, Input, Late, Plugin, Runbook, SecretSource, Stage};
 use crate::report::Report;
+use baselines::BaselineFacts;
 use order::Order;
 use plugins::PluginFacts;
 pub(crate) use plugins::placeholders;
@@ -41,6 +43,7 @@ pub fn check(document: &Document, catalog: &dyn Catalog) -> (Option<Runbook>, Di
         vars: Map::new(),
         plugins: IndexMap::new(),
         steps: Vec::new(),
+        baselines: IndexMap::new(),
         order,
         status_words: expressions::STATUS.iter().map(|word| (*word).to_owned()).collect(),
     };
@@ -60,6 +63,8 @@ pub(crate) struct Checker<'d> {
     plugins: IndexMap<String, PluginFacts>,
     /// By index of the step.
     steps: Vec<StepFacts>,
+    /// By name.
+    baselines: IndexMap<String, BaselineFacts>,
     order: Order,
     status_words: Arc<[String]>,
 }
@@ -73,13 +78,20 @@ impl Checker<'_> {
         let connections: IndexMap<String, Connection> = self.check_connections();
         let plugins: IndexMap<String, Plugin> = self.check_plugins(catalog);
         self.gather_steps();
+        let baselines = self.check_baselines();
         let steps = self.check_steps();
         let finally = self.check_finally();
         self.warn_of_unused();
         let stages = document
             .stages
             .iter()
-            .map(|stage| Stage { name: stage.name.clone(), steps: stage.steps.clone() })
+            .map(|stage| Stage {
+                name: stage.name.clone(),
+                steps: stage.steps.clone(),
+                at: None,
+                window: None,
+                commit: false,
+            })
             .collect();
         Runbook {
             sources: document.sources.clone(),
@@ -93,6 +105,13 @@ impl Checker<'_> {
             stages,
             steps,
             finally,
+            rollback: Vec::new(),
+            rollback_within_ms: None,
+            late: Late::Shift,
+            guards: Vec::new(),
+            baselines,
+            criteria: Vec::new(),
+            concurrency: None,
         }
     }
 }

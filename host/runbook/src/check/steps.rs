@@ -7,7 +7,7 @@ use super::expressions::{Context, Doubt, Site, tests_of};
 use crate::document::{BodyDecl, StepDecl};
 use crate::expression::Template;
 use crate::expression::shape::Shape;
-use crate::model::{ForEach, Gate, Invocation, OnFailure, OnUnknown, Step, StepBody};
+use crate::model::{ForEach, Gate, Invocation, OnFailure, OnUnknown, Step, StepBody, Undo};
 use crate::node::{Kind, Node, Table};
 use crate::source::Located;
 use crate::suggest;
@@ -265,6 +265,10 @@ impl Checker<'_> {
             timeout_ms: decl.timeout_ms,
             on_failure: self.on_failure(decl, stage),
             on_unknown: decl.on_unknown.unwrap_or_default(),
+            undo: Undo::Own,
+            commit: false,
+            at: None,
+            window: None,
             span: decl.span,
         })
     }

@@ -36,6 +36,7 @@ pub struct Document {
     pub(crate) stages: Vec<StageDecl>,
     pub(crate) steps: Vec<StepDecl>,
     pub(crate) finally: Vec<StepDecl>,
+    pub(crate) baselines: Vec<(Located<String>, Located<String>)>,
     /// Whether nothing was wrong with it.
     pub(crate) sound: bool,
 }
@@ -114,6 +115,7 @@ fn read_runbook(root: Table, report: &mut Report) -> Document {
     let stages = reader.node("stage");
     let steps = reader.node("step");
     let finally = reader.node("finally");
+    let baselines = reader.named("baseline");
     reject_later_tables(&mut reader);
     reader.finish();
 
@@ -131,6 +133,7 @@ fn read_runbook(root: Table, report: &mut Report) -> Document {
         stages: Vec::new(),
         steps: Vec::new(),
         finally: finally.map(|node| steps::read_finally(node, report)).unwrap_or_default(),
+        baselines: read_baselines(baselines, report),
         sound: true,
     };
     places.read_into(&mut document, report);
@@ -280,6 +283,15 @@ fn read_input(entry: Entry, report: &mut Report) -> Option<InputDecl> {
     let one_of = reader.node("one_of");
     reader.finish();
     Some(InputDecl { name, ty, pattern, default, description, one_of })
+}
+
+fn read_baselines(entries: Vec<Entry>, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
+    for entry in &entries {
+        if !is_identifier(&entry.key.value) {
+            bad_name(report, &entry.key, "a baseline's name");
+        }
+    }
+    string_entries(entries, "a baseline", report)
 }
 
 /// Whether it can be a name in an expression.

@@ -108,6 +108,8 @@ pub enum Root {
     Result,
     /// `run.FIELD`
     Run(String),
+    /// `baseline.NAME`
+    Baseline(String),
 }
 
 /// A step of a path below its root.
@@ -154,6 +156,7 @@ impl Reference {
             Root::Item => scope.item(),
             Root::Result => scope.result(),
             Root::Run(field) => scope.run(field),
+            Root::Baseline(name) => scope.baseline(name),
         }?;
         if self.path.is_empty() {
             return Some(base);
@@ -176,6 +179,7 @@ impl fmt::Display for Reference {
             Root::Item => formatter.write_str("item"),
             Root::Result => formatter.write_str("result"),
             Root::Run(field) => write!(formatter, "run.{field}"),
+            Root::Baseline(name) => write!(formatter, "baseline.{name}"),
         }?;
         for segment in &self.path {
             match segment {

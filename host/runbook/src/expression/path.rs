@@ -7,7 +7,7 @@ use super::{Reference, Root, Segment};
 use crate::suggest;
 
 /// The first names of paths.
-pub(super) const ROOTS: [&str; 6] = ["inputs", "vars", "steps", "item", "result", "run"];
+pub(super) const ROOTS: [&str; 7] = ["inputs", "vars", "steps", "item", "result", "run", "baseline"];
 
 /// The fields of `run`.
 const RUN_FIELDS: [&str; 6] = ["id", "name", "started", "now", "reason", "report"];
@@ -140,6 +140,13 @@ pub(super) fn reference(path: Path, presence: bool, issues: &mut Vec<ExpressionI
                 }
             }
         }
+        "baseline" => match name() {
+            Some(name) => Root::Baseline(name),
+            None => {
+                let help = Some("write `baseline.NAME`".to_owned());
+                return issue("incomplete-path", "which baseline?".to_owned(), help);
+            }
+        },
         "item" => Root::Item,
         _ => Root::Result,
     };

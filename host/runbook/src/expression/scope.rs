@@ -45,6 +45,11 @@ pub trait Scope {
         let _ = field;
         None
     }
+    /// A value of `[baseline]`. None until the steps it is taken from are done.
+    fn baseline(&self, name: &str) -> Option<Cow<'_, Value>> {
+        let _ = name;
+        None
+    }
 }
 
 /// A scope without anything in it.
