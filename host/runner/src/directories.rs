@@ -53,6 +53,12 @@ impl Directories {
         self.config.join("keys")
     }
 
+    /// Who may approve: the file of the system, and the user's own, which counts where there is none of the system's.
+    #[must_use]
+    pub fn signers(&self) -> (PathBuf, PathBuf) {
+        (crate::approvals::system_file(), self.config.join("signers.toml"))
+    }
+
     /// The compiled components.
     #[must_use]
     pub fn components(&self) -> PathBuf {

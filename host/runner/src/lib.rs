@@ -3,6 +3,7 @@
 //! The library never prints, never reads the process environment by itself and never exits: who calls it hands all of
 //! that over.
 
+pub mod approvals;
 pub mod audit_log;
 pub mod catalog;
 mod clock;

@@ -1,0 +1,83 @@
+//! Why an approval could not be signed, or does not count.
+
+use std::path::PathBuf;
+
+/// What keeps an approval from being made or believed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApprovalError {
+    /// A file of signers or a key can't be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file could be changed by somebody who is not to decide about approvals.
+    #[error("`{}` is not safe: {what}", path.display())]
+    Unsafe {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// A file of signers is wrong.
+    #[error("`{}` is no file of signers: {what}", path.display())]
+    Signers {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// There is no file of signers.
+    #[error("nobody may approve here: there is neither `{}` nor `{}`", system.display(), own.display())]
+    NoSigners {
+        /// The system's.
+        system: PathBuf,
+        /// The user's own.
+        own: PathBuf,
+    },
+    /// A key can't be used to sign.
+    #[error("key `{}` can't sign: {what}", path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
+    /// The SSH agent does not sign.
+    #[error("the SSH agent does not sign: {what}")]
+    Agent {
+        /// What it did.
+        what: String,
+    },
+    /// The key belongs to nobody who may approve.
+    #[error("key {fingerprint} is not in the signers file")]
+    UnknownKey {
+        /// SHA-256, as `ssh-keygen -l` shows it.
+        fingerprint: String,
+    },
+    /// The signer has not the role.
+    #[error("`{signer}` has not the role `{role}`, but {}", list(roles))]
+    Role {
+        /// Who.
+        signer: String,
+        /// The role that was claimed.
+        role: String,
+        /// Those that the signer has.
+        roles: Vec<String>,
+    },
+    /// The signature does not count.
+    #[error("the signature does not count: {what}")]
+    Signature {
+        /// Why not.
+        what: String,
+    },
+}
+
+fn list(roles: &[String]) -> String {
+    if roles.is_empty() {
+        return "none".to_owned();
+    }
+    roles.iter().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(", ")
+}
