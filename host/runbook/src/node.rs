@@ -79,6 +79,11 @@ impl Node {
 
 /// Reads a file. `None` where it is no TOML; everything wrong with it is reported.
 pub(crate) fn read(file: FileId, source: &Arc<SourceFile>, report: &mut Report) -> Option<Table> {
+    read_in_pieces(file, source, &cuts(&source.text, PIECE), report)
+        .or_else(|| read_whole(file, source, report))
+}
+
+fn read_whole(file: FileId, source: &Arc<SourceFile>, report: &mut Report) -> Option<Table> {
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     if !errors.is_empty() {
         let mut last_line = 0;
@@ -98,23 +103,88 @@ pub(crate) fn read(file: FileId, source: &Arc<SourceFile>, report: &mut Report) 
         return None;
     }
     let span = Span::new(file, &(0..0));
-    let mut converter = Converter { file, report };
+    let mut converter = Converter { file, offset: 0, report };
     Some(converter.table(span, root.into_inner()))
+}
+
+/// A large file is parsed in pieces of about this many bytes. What the parser holds is about forty times as much, and
+/// all of it stays near: for ten thousand steps at once, getting that memory costs more than parsing.
+const PIECE: usize = 64 * 1024;
+
+/// Reads a file cut before lines that are `[[name]]`. Pieces that are each TOML are so together where they share no
+/// name but those of arrays of tables, which each piece adds to. Whatever is otherwise, every mistake too, is left to
+/// reading the whole.
+fn read_in_pieces(file: FileId, source: &Arc<SourceFile>, cuts: &[usize], report: &Report) -> Option<Table> {
+    let first = *cuts.first()?;
+    let mut mistakes = Report::new(report.sources.clone());
+    let mut piece = |start: usize, end: usize| {
+        let root = DeTable::parse(source.text.get(start..end)?).ok()?;
+        let mut converter = Converter { file, offset: start, report: &mut mistakes };
+        Some(converter.table(Span::new(file, &(0..0)), root.into_inner()))
+    };
+    let mut whole = piece(0, first)?;
+    // Arrays of the head may be written as values, and those can't be added to.
+    let head = whole.entries.len();
+    let ends = cuts.iter().copied().skip(1).chain([source.text.len()]);
+    for (start, end) in cuts.iter().copied().zip(ends) {
+        for entry in piece(start, end)?.entries {
+            let known = whole.entries.iter().position(|known| known.key.value == entry.key.value);
+            let Some(known) = known else {
+                whole.entries.push(entry);
+                continue;
+            };
+            match (whole.entries.get_mut(known).map(|known| &mut known.value.kind), entry.value.kind) {
+                (Some(Kind::List(items)), Kind::List(more)) if known >= head => items.extend(more),
+                _ => return None,
+            }
+        }
+    }
+    (!mistakes.has_errors()).then_some(whole)
+}
+
+/// Where a text is cut: before the first line that is `[[name]]`, and then before one about every `size` bytes. Nothing
+/// for a text that is hardly larger than that. Such a line can stand inside a longer string too, of which then neither
+/// half is TOML.
+fn cuts(text: &str, size: usize) -> Vec<usize> {
+    let mut cuts = Vec::new();
+    let mut from = 0;
+    while text.len() > 2 * size
+        && let Some(rest) = text.get(from..)
+        && let Some(found) = rest.find("\n[[")
+    {
+        let at = from + found + 1;
+        let line = text.get(at..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let name = line.trim_end().strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]"));
+        let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if name.is_some_and(is_plain) {
+            cuts.push(at);
+            from = text.floor_char_boundary(at + size);
+        } else {
+            from = at;
+        }
+    }
+    cuts
 }
 
 struct Converter<'r> {
     file: FileId,
+    /// Where in the file the text begins that was parsed.
+    offset: usize,
     report: &'r mut Report,
 }
 
 impl Converter<'_> {
+    fn span(&self, range: std::ops::Range<usize>) -> Span {
+        Span::new(self.file, &(range.start + self.offset..range.end + self.offset))
+    }
+
     fn table(&mut self, span: Span, table: DeTable<'_>) -> Table {
         let mut entries: Vec<Entry> = table
             .into_iter()
             .map(|(key, value)| {
-                let key_span = Span::new(self.file, &key.span());
+                let key_span = self.span(key.span());
                 let key = Located::new(key.into_inner().into_owned(), key_span);
-                let span = Span::new(self.file, &value.span());
+                let span = self.span(value.span());
                 Entry { key, value: self.node(span, value.into_inner()) }
             })
             .collect();
@@ -146,7 +216,7 @@ impl Converter<'_> {
                 items
                     .into_iter()
                     .map(|item| {
-                        let span = Span::new(self.file, &item.span());
+                        let span = self.span(item.span());
                         self.node(span, item.into_inner())
                     })
                     .collect(),
@@ -217,6 +287,62 @@ mod tests {
 
     fn offset(text: &str, decoded: usize) -> usize {
         offset_in_string(text, Span::new(FileId::Runbook, &(0..text.len())), decoded)
+    }
+
+    fn pieces_and_whole(text: &str, size: usize) -> (Option<String>, Option<String>, usize) {
+        let source = Arc::new(SourceFile::new("runbook.toml", text));
+        let sources = crate::report::Sources { runbook: Arc::clone(&source), environment: None };
+        let mut report = Report::new(sources);
+        let cuts = cuts(text, size);
+        let pieces = read_in_pieces(FileId::Runbook, &source, &cuts, &report);
+        let whole = read_whole(FileId::Runbook, &source, &mut report);
+        let shown = |table: Option<Table>| table.map(|table| format!("{table:?}"));
+        (shown(pieces), shown(whole), cuts.len())
+    }
+
+    #[test]
+    fn pieces_are_together_what_the_whole_is() {
+        let head = "list = [1]\n[vars]\na = 'ö'\n";
+        let steps: String = (0..40)
+            .map(|n| format!("\n[[step]]\nid = \"s{n}\"\nwith = {{ n = {n} }}\n[step.more]\nx = 1.5\n"))
+            .collect();
+        let stages: String = (0..40)
+            .map(|n| format!("[[stage]]\r\nname = \"ü{n}\"\r\n[[stage.step]]\r\nid = \"t{n}\"\r\n"))
+            .collect();
+        for size in [1, 50, 200, 1000] {
+            let text = format!("{head}{steps}{stages}[finally]\nx = 1\n[[finally.step]]\nid = 'f'\n");
+            let (pieces, whole, cuts) = pieces_and_whole(&text, size);
+            assert!(cuts > 2);
+            assert!(pieces.is_some(), "{size}");
+            assert_eq!(pieces, whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_whole_can_tell_is_left_to_it() {
+        for text in [
+            // An array that is a value can't be added to.
+            "step = []\n[[step]]\na = 1\n[[step]]\na = 1\n",
+            // The same table twice.
+            "x = 1\n[[step]]\n[vars]\na = 1\n[[step]]\n[vars]\nb = 1\n",
+            // No table of an array, then one.
+            "x = 1\n[[step]]\n[stage]\na = 1\n[[stage]]\nb = 1\n",
+            // A header inside a string, a list and a broken string.
+            "x = \"\"\"\n[[step]]\n\"\"\"\n[[step]]\na = 1\n",
+            "x = [\n[[1]]\n, 2]\n[[step]]\na = 1\n",
+            "x = 1\n[[step]]\na = \"\n[[step]]\n",
+            // A number that does not fit.
+            "x = 1\n[[step]]\na = 99999999999999999999\n[[step]]\na = 1\n",
+        ] {
+            let (pieces, _, cuts) = pieces_and_whole(text, 1);
+            assert!(cuts > 0, "{text}");
+            assert_eq!(pieces, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_small_text_is_not_cut() {
+        assert!(cuts("x = 1\n[[step]]\na = 1\n", PIECE).is_empty());
     }
 
     #[test]

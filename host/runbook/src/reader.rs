@@ -1,27 +1,32 @@
 //! Taking a table apart: typed keys, and an error for every key that nobody asked for.
 
+use std::fmt::Display;
+
 use crate::diagnostics::Diagnostic;
 use crate::node::{Entry, Kind, Node, Table};
 use crate::report::Report;
 use crate::source::{Located, Span};
 use crate::{suggest, units};
 
+/// No table has more keys; the list of those that were asked for never grows.
+const MOST_KEYS: usize = 32;
+
 /// A table being read. Every key is taken by name; `finish` reports what is left.
 pub(crate) struct Reader<'r> {
     table: Table,
-    what: String,
+    what: &'r str,
     known: Vec<&'static str>,
     pub(crate) report: &'r mut Report,
 }
 
 impl<'r> Reader<'r> {
     /// `what` names the table in messages: "a step", "`[runbook]`".
-    pub(crate) fn new(table: Table, what: impl Into<String>, report: &'r mut Report) -> Self {
-        Self { table, what: what.into(), known: Vec::with_capacity(24), report }
+    pub(crate) fn new(table: Table, what: &'r str, report: &'r mut Report) -> Self {
+        Self { table, what, known: Vec::with_capacity(MOST_KEYS), report }
     }
 
     /// A table out of a value, or an error.
-    pub(crate) fn of(node: Node, what: &str, report: &'r mut Report) -> Option<Self> {
+    pub(crate) fn of(node: Node, what: &'r str, report: &'r mut Report) -> Option<Self> {
         match node.kind {
             Kind::Table(table) => Some(Self::new(table, what, report)),
             _ => {
@@ -53,15 +58,6 @@ impl<'r> Reader<'r> {
         self.table.entries.iter().any(|entry| entry.key.value == key)
     }
 
-    /// Takes a key that has this string as its value, and says where it stands.
-    pub(crate) fn take_string(&mut self, key: &str, value: &str) -> Option<Span> {
-        let same = |entry: &Entry| {
-            entry.key.value == key && matches!(&entry.value.kind, Kind::String(text) if text == value)
-        };
-        let place = self.table.entries.iter().position(same)?;
-        Some(self.table.entries.remove(place).value.span)
-    }
-
     /// Drops what is left, after an error that says all there is to say.
     pub(crate) fn skip_all(&mut self) {
         self.table.entries.clear();
@@ -69,7 +65,7 @@ impl<'r> Reader<'r> {
 
     pub(crate) fn string(&mut self, key: &'static str) -> Option<Located<String>> {
         let node = self.node(key)?;
-        string(node, &format!("`{key}`"), self.report)
+        string(node, format_args!("`{key}`"), self.report)
     }
 
     /// A string that must be there.
@@ -80,10 +76,14 @@ impl<'r> Reader<'r> {
         self.string(key)
     }
 
+    /// Whether the key is neither there nor there misspelt, which `finish` says.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        !self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some())
+    }
+
     /// Reports that a key is missing.
     pub(crate) fn missing(&mut self, key: &str) {
-        if self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some()) {
-            // It is there, misspelt; `finish` says so.
+        if !self.lacks(key) {
             return;
         }
         let message = format!("{} has no `{key}`", self.what);
@@ -95,7 +95,7 @@ impl<'r> Reader<'r> {
         match node.kind {
             Kind::Bool(truth) => Some(truth),
             _ => {
-                wrong_type(self.report, &node, &format!("`{key}`"), "true or false");
+                wrong_type(self.report, &node, format_args!("`{key}`"), "true or false");
                 None
             }
         }
@@ -144,11 +144,11 @@ impl<'r> Reader<'r> {
         let node = self.node(key)?;
         let span = node.span;
         let Kind::List(items) = node.kind else {
-            wrong_type(self.report, &node, &format!("`{key}`"), "a list of strings");
+            wrong_type(self.report, &node, format_args!("`{key}`"), "a list of strings");
             return None;
         };
-        let what = format!("an item of `{key}`");
-        let items = items.into_iter().filter_map(|item| string(item, &what, self.report)).collect();
+        let mut item = |item| string(item, format_args!("an item of `{key}`"), self.report);
+        let items = items.into_iter().filter_map(&mut item).collect();
         Some(Located::new(items, span))
     }
 
@@ -171,7 +171,7 @@ impl<'r> Reader<'r> {
         match node.kind {
             Kind::Table(table) => table.entries,
             _ => {
-                wrong_type(self.report, &node, &format!("`{key}`"), "a table");
+                wrong_type(self.report, &node, format_args!("`{key}`"), "a table");
                 Vec::new()
             }
         }
@@ -199,7 +199,7 @@ impl<'r> Reader<'r> {
 }
 
 /// A string out of a value, or an error.
-pub(crate) fn string(node: Node, what: &str, report: &mut Report) -> Option<Located<String>> {
+pub(crate) fn string(node: Node, what: impl Display, report: &mut Report) -> Option<Located<String>> {
     match node.kind {
         Kind::String(text) => Some(Located::new(text, node.span)),
         _ => {
@@ -209,7 +209,7 @@ pub(crate) fn string(node: Node, what: &str, report: &mut Report) -> Option<Loca
     }
 }
 
-pub(crate) fn wrong_type(report: &mut Report, node: &Node, what: &str, expected: &str) {
+pub(crate) fn wrong_type(report: &mut Report, node: &Node, what: impl Display, expected: &str) {
     let message = format!("{what} must be {expected}, not {}", node.describe());
     report.error("wrong-type", node.span, message, None);
 }

@@ -70,6 +70,13 @@ impl Order {
         self.ids.keys().map(String::as_str)
     }
 
+    /// The steps in an order they can run in, stage by stage. None where there is none, which is reported.
+    pub(crate) fn in_order(&self) -> Option<Vec<usize>> {
+        let mut steps: Vec<usize> = (0..self.needs.len()).collect();
+        steps.sort_by_key(|step| (self.stages.get(*step), self.rank.get(*step)));
+        (!self.broken).then_some(steps)
+    }
+
     /// Whether the one is certain to be done before the other starts.
     pub(crate) fn precedes(&self, first: usize, second: usize) -> bool {
         if self.broken {
@@ -158,14 +165,9 @@ impl Order {
     fn sort(&self) -> Result<Vec<usize>, Vec<bool>> {
         let count = self.needs.len();
         let mut waiting: Vec<usize> = self.needs.iter().map(Vec::len).collect();
-        let mut dependants: Vec<Vec<usize>> = vec![Vec::new(); count];
-        for (step, needs) in self.needs.iter().enumerate() {
-            for need in needs {
-                if let Some(list) = dependants.get_mut(*need) {
-                    list.push(step);
-                }
-            }
-        }
+        let needs = self.needs.iter().enumerate();
+        let dependants =
+            Groups::new(count, needs.flat_map(|(step, needs)| needs.iter().map(move |need| (*need, step))));
         let mut ready: std::collections::VecDeque<usize> =
             waiting.iter().enumerate().filter(|(_, left)| **left == 0).map(|(step, _)| step).collect();
         let mut rank = vec![0; count];
@@ -175,7 +177,7 @@ impl Order {
                 *slot = done;
             }
             done += 1;
-            for dependant in dependants.get(step).into_iter().flatten() {
+            for dependant in dependants.of(step) {
                 if let Some(left) = waiting.get_mut(*dependant) {
                     *left -= 1;
                     if *left == 0 {
@@ -233,16 +235,12 @@ impl Order {
         if self.broken {
             return spans;
         }
-        let mut children: Vec<Vec<usize>> = vec![Vec::new(); count];
-        let mut roots = Vec::new();
-        for (step, needs) in self.needs.iter().enumerate() {
-            match needs.first().and_then(|parent| children.get_mut(*parent)) {
-                Some(list) => list.push(step),
-                None => roots.push(step),
-            }
-        }
+        let parents = || self.needs.iter().map(|needs| needs.first().copied()).enumerate();
+        let children =
+            Groups::new(count, parents().filter_map(|(step, parent)| parent.map(|parent| (parent, step))));
+        let roots = parents().filter(|(_, parent)| parent.is_none());
         let mut clock = 0;
-        let mut stack: Vec<(usize, bool)> = roots.into_iter().map(|root| (root, false)).collect();
+        let mut stack: Vec<(usize, bool)> = roots.map(|(root, _)| (root, false)).collect();
         while let Some((step, leaving)) = stack.pop() {
             let Some(span) = spans.get_mut(step) else { continue };
             if leaving {
@@ -252,9 +250,49 @@ impl Order {
             span.0 = clock;
             clock += 1;
             stack.push((step, true));
-            stack.extend(children.get(step).into_iter().flatten().map(|child| (*child, false)));
+            stack.extend(children.of(step).iter().map(|child| (*child, false)));
         }
         spans
+    }
+}
+
+/// What hangs on each of a number of steps, all in one list: a list for each would cost more than what is in it.
+struct Groups {
+    /// By step, where its part of the members begins; one more for the end of the last.
+    starts: Vec<usize>,
+    members: Vec<usize>,
+}
+
+impl Groups {
+    /// From pairs of a step, below `count`, and what hangs on it; the order of the pairs is kept within each group.
+    fn new(count: usize, pairs: impl Iterator<Item = (usize, usize)> + Clone) -> Self {
+        let mut starts = vec![0; count + 1];
+        for (step, _) in pairs.clone() {
+            if let Some(size) = starts.get_mut(step + 1) {
+                *size += 1;
+            }
+        }
+        let mut total = 0;
+        for start in &mut starts {
+            total += *start;
+            *start = total;
+        }
+        let mut free = starts.clone();
+        let mut members = vec![0; total];
+        for (step, member) in pairs {
+            if let Some(place) = free.get_mut(step)
+                && let Some(slot) = members.get_mut(*place)
+            {
+                *slot = member;
+                *place += 1;
+            }
+        }
+        Self { starts, members }
+    }
+
+    fn of(&self, step: usize) -> &[usize] {
+        let range = self.starts.get(step).zip(self.starts.get(step + 1));
+        range.and_then(|(start, end)| self.members.get(*start..*end)).unwrap_or_default()
     }
 }
 
@@ -268,10 +306,12 @@ fn index_ids(document: &Document, report: &mut Report) -> HashMap<String, usize>
             duplicate(&step.id, &other.id, report);
         }
     }
-    let mut finally: HashMap<&str, &Located<String>> = HashMap::new();
-    for step in &document.finally {
-        if let Some(other) = finally.insert(&step.id.value, &step.id) {
-            duplicate(&step.id, other, report);
+    for apart in [&document.rollback, &document.finally] {
+        let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
+        for step in apart {
+            if let Some(other) = ids.insert(&step.id.value, &step.id) {
+                duplicate(&step.id, other, report);
+            }
         }
     }
     ids
