@@ -1,7 +1,8 @@
 //! What the machine is told, and what it wants done.
 //!
 //! The runner carries commands out in the order they stand in and tells what it saw. Invariant: the commands of one
-//! decision stand in the order records, one commit if any, cancellations, calls, the rest; so no call is made before
+//! decision stand in the order records, what goes with them into the commit, one commit if any, cancellations, calls,
+//! the rest; so no call is made before
 //! everything that was decided before it is durable, where it has to be.
 
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use windlass_runbook::outcome::{Attempt, Plan};
 
-use crate::event::{Answer, Event};
+use crate::event::Event;
 use crate::failure::{CallFailure, CallPhase, Measured};
 use crate::identity::Millis;
+use crate::request::Asked;
 use crate::words::{Hold, Verdict};
 
 /// A call under way. Counts from 1 in each process; not in the journal.
@@ -58,36 +60,32 @@ pub enum Observation {
         /// Its identity.
         identity: Value,
     },
-    /// A person says what became of an effect that can't be told.
-    Answer {
-        /// The step's path.
-        step: String,
-        /// The item's key, where the step has items.
-        item: Option<String>,
-        /// What.
-        answer: Answer,
-        /// Who.
-        who: String,
-        /// Why that is known.
-        reason: String,
-    },
-    /// A person wants a held run to go on: holds are lifted and failed steps begin anew.
-    ResumeRequested {
-        /// Who.
-        who: String,
-    },
+    /// A person asks for something. What comes of it is recorded, or refused; either way its message is consumed.
+    Asked(Asked),
     /// A person pressed ctrl-c. Reads are dropped, applies end, and the run is held. The second time applies are cut
     /// off too, and their effects are unknown.
     Interrupt {
         /// Who.
         who: String,
     },
-    /// A person ends the run where it is. Applies end first, and what is unknown stays so.
-    CancelRequested {
-        /// Who.
-        who: String,
-        /// Why.
-        reason: String,
+    /// The lock of a group is the run's, by the commit that `Command::Lock` was a part of.
+    Locked {
+        /// The group.
+        group: String,
+        /// Greater than that of every holder before.
+        fence: u64,
+    },
+    /// The lock of a group is another run's.
+    LockBusy {
+        /// The group.
+        group: String,
+        /// The run that has it.
+        by: String,
+    },
+    /// The wall clock stepped against the one that only runs forward.
+    ClockStepped {
+        /// By how much, milliseconds; negative where it went back.
+        by_ms: Millis,
     },
     /// The report that was asked for with `Command::Report`.
     Report {
@@ -194,6 +192,22 @@ pub enum CallKind {
         /// Write mode; false to get the output of what is in place.
         write: bool,
     },
+    /// `plan-undo-X`, in read mode.
+    PlanUndo {
+        /// The step's input.
+        input: Arc<Value>,
+        /// The attempts that are to be taken back, oldest first.
+        done: Arc<Vec<Attempt>>,
+    },
+    /// `undo-X`, in write mode.
+    Undo {
+        /// The step's input.
+        input: Arc<Value>,
+        /// The attempts that are to be taken back, oldest first.
+        done: Arc<Vec<Attempt>>,
+        /// What to do.
+        plan: Arc<Plan>,
+    },
 }
 
 impl CallKind {
@@ -205,6 +219,8 @@ impl CallKind {
             Self::Plan { .. } => CallPhase::Plan,
             Self::Apply { write: true, .. } => CallPhase::Apply,
             Self::Apply { write: false, .. } => CallPhase::Output,
+            Self::PlanUndo { .. } => CallPhase::PlanUndo,
+            Self::Undo { .. } => CallPhase::Undo,
         }
     }
 }
@@ -218,6 +234,22 @@ pub enum Command {
         event: Event,
         /// When; never before the event before it.
         at: Millis,
+    },
+    /// The message of the inbox has been dealt with: it is taken out in the next commit.
+    Consumed {
+        /// Its id.
+        id: String,
+    },
+    /// The lock of the group is to be had in the next commit, or nothing of that is to be written. Answered by
+    /// `Observation::Locked` or `LockBusy`.
+    Lock {
+        /// The group.
+        group: String,
+    },
+    /// The lock of the group is given back in the next commit.
+    Unlock {
+        /// The group.
+        group: String,
     },
     /// Everything recorded so far must be durable before the next command is carried out.
     Commit,
@@ -267,6 +299,12 @@ pub enum Command {
     /// Nothing more happens without a person.
     Held {
         /// Why, in order.
+        reasons: Vec<Hold>,
+    },
+    /// Nothing is at work, but the process is to stay: a guard watches, or something ends by itself. Once for each
+    /// change.
+    Waiting {
+        /// What holds the run, in order; empty where it waits for people or time only.
         reasons: Vec<Hold>,
     },
     /// Nothing more happens at all.

@@ -113,6 +113,18 @@ pub enum CallPhase {
     Apply,
     /// `apply-X` with an in-place plan, in read mode, for its output.
     Output,
+    /// `plan-undo-X`.
+    PlanUndo,
+    /// `undo-X`, in write mode.
+    Undo,
+}
+
+impl CallPhase {
+    /// Whether it may have an effect.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Apply | Self::Undo)
+    }
 }
 
 impl fmt::Display for CallPhase {
@@ -122,6 +134,8 @@ impl fmt::Display for CallPhase {
             Self::Plan => "planning",
             Self::Apply => "applying",
             Self::Output => "reading the output",
+            Self::PlanUndo => "planning the undo",
+            Self::Undo => "undoing",
         })
     }
 }

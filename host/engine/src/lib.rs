@@ -10,6 +10,7 @@ mod identity;
 mod layout;
 mod machine;
 pub mod plan;
+mod request;
 mod scope;
 mod size;
 mod state;
@@ -18,11 +19,17 @@ mod work;
 
 pub use command::{CallId, CallKind, CallReport, CallRequest, Command, Observation, Reads, Returned};
 pub use event::{
-    Answer, AttemptRef, Binding, CallName, Event, FORMAT, Item, PinnedPlugin, PinnedText, RunCreated, Samples,
+    Answer, ApprovalGiven, ApprovalRequest, AttemptRef, Binding, CallName, Covered, CoveredChange, Decision,
+    Event, FORMAT, GuardSampled, Inherited, InheritedAttempt, Item, Parent, ParentKind, PinnedPlugin,
+    PinnedText, Prepared, RollbackStarted, RunCreated, Samples,
 };
 pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
 pub use identity::{Direction, EffectId, Millis};
 pub use machine::Machine;
+pub use request::{ASKED_VERSION, Asked, Request};
 pub use state::{Cancelled, Decided, Ended, Held, ItemState, State, StepState};
-pub use words::{Effect, Hold, Phase, SkipReason, StepStatus, Verdict, World, exit_code};
+pub use words::{
+    Band, Cause, Effect, GuardAction, Hold, Phase, ScheduledFor, SkipReason, StepStatus, Verdict, World,
+    exit_code,
+};
 pub use work::{AttemptState, GateState, Question, Work};

@@ -221,7 +221,7 @@ impl State {
                 work.question = None;
                 match answer {
                     Answer::Applied { .. } => work.resolve(Effect::Accepted),
-                    Answer::NotApplied => work.answered_not_applied(),
+                    Answer::NotApplied | Answer::Restore | Answer::Leave => work.answered_not_applied(),
                 }
             }
             Event::RetryScheduled { at, .. } => {

@@ -85,6 +85,10 @@ words! {
         Sampling = "sampling",
         /// Its items are at work.
         Items = "items",
+        /// People are asked to approve.
+        Approving = "approving",
+        /// Waiting for its time or its window.
+        Scheduled = "scheduled",
         /// Done.
         Succeeded = "succeeded",
         /// Ended without success.
@@ -123,6 +127,10 @@ words! {
         Upstream = "upstream",
         /// A person said so.
         Operator = "operator",
+        /// Of an undo: the action has none.
+        NoUndo = "no_undo",
+        /// Of an undo: the runbook says that there is nothing to take back.
+        NotNeeded = "not_needed",
     }
 }
 
@@ -137,6 +145,12 @@ words! {
         Unknown = "unknown",
         /// A connection leads somewhere else than it did at first.
         Identity = "identity",
+        /// A guard saw something that is not good.
+        Guard = "guard",
+        /// It is later than the timeline has it.
+        Late = "late",
+        /// The window in which work may start is shut.
+        Window = "window",
     }
 }
 
@@ -153,6 +167,52 @@ words! {
         Cancelled = "cancelled",
         /// All else.
         Failed = "failed",
+    }
+}
+
+words! {
+    /// What began a rollback.
+    Cause {
+        /// A person.
+        Operator = "operator",
+        /// A step failed.
+        Failure = "failure",
+        /// A guard tripped.
+        Guard = "guard",
+    }
+}
+
+words! {
+    /// What a guard's samples say.
+    Band {
+        /// All is well.
+        Good = "good",
+        /// Nothing new should start.
+        Hold = "hold",
+        /// The run should go back.
+        Rollback = "rollback",
+        /// Nothing can be said.
+        NoData = "no_data",
+    }
+}
+
+words! {
+    /// What a guard does to the run.
+    GuardAction {
+        /// Nothing new starts until it is good again.
+        Hold = "hold",
+        /// The run goes back.
+        Rollback = "rollback",
+    }
+}
+
+words! {
+    /// What a scheduled step waits for.
+    ScheduledFor {
+        /// Its time.
+        Time = "time",
+        /// Its window to open.
+        Window = "window",
     }
 }
 

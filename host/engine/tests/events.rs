@@ -7,8 +7,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use windlass_engine::{
-    Answer, AttemptRef, CallFailure, CallName, CallPhase, Denied, Direction, Effect, EffectId, Event, Hold,
-    Item, Measured, PinnedPlugin, PinnedText, RunCreated, Samples, SkipReason, StepFailure, Verdict, World,
+    Answer, ApprovalGiven, ApprovalRequest, AttemptRef, Band, CallFailure, CallName, CallPhase, Cause,
+    Covered, CoveredChange, Decision, Denied, Direction, Effect, EffectId, Event, GuardAction, GuardSampled,
+    Hold, Inherited, InheritedAttempt, Item, Measured, Parent, ParentKind, Phase, PinnedPlugin, PinnedText,
+    Prepared, RollbackStarted, RunCreated, Samples, ScheduledFor, SkipReason, StepFailure, Verdict, World,
 };
 use windlass_runbook::outcome::{Change, Failure, Plan, Status};
 
@@ -85,6 +87,14 @@ fn about_runs() -> Vec<Event> {
             plugins: IndexMap::from([("db".to_owned(), plugin)]),
             lock: None,
             policy: None,
+            t: Some(1_790_000_000_000),
+            parent: Some(Parent {
+                run: "p2m8".into(),
+                kind: ParentKind::Rollback,
+                reason: "wrong day".into(),
+                only: vec!["migrate".into()],
+                past_commit: true,
+            }),
             started_by: "ada".into(),
             tool_version: "0.1.0".into(),
         })),
@@ -122,7 +132,13 @@ fn about_steps() -> Vec<Event> {
             gate: false,
             input: Some(Arc::new(json!({ "file": "023.sql" }))),
         },
-        Event::StepSkipped { step: step(), reason: SkipReason::Upstream, because: Some("look".into()) },
+        Event::StepSkipped {
+            step: step(),
+            item: None,
+            reason: SkipReason::Upstream,
+            because: Some("look".into()),
+            who: None,
+        },
         Event::WaitStarted { step: step(), item: None, until: 1_790_000_060_000 },
         Event::ReadFailed { step: step(), item: None, failure: failure(), elapsed_ms: 12 },
         Event::GateSampled {
@@ -173,16 +189,176 @@ fn about_steps() -> Vec<Event> {
     ]
 }
 
+fn inherited() -> Inherited {
+    Inherited {
+        step: step(),
+        item: item(),
+        value: Some(Arc::new(json!({ "region": "eu" }))),
+        phase: Phase::Succeeded,
+        effect: Effect::Applied,
+        generation: 1,
+        call: Some(call()),
+        writes: true,
+        input: Some(Arc::new(json!({ "file": "023.sql" }))),
+        output: Some(Arc::new(json!({ "applied": 1 }))),
+        failure: None,
+        undo: Some(prepared()),
+        attempts: vec![InheritedAttempt {
+            attempt: attempt(),
+            key: "00ff".into(),
+            input: Some(Arc::new(json!({ "file": "023.sql" }))),
+            plan: plan(),
+            receipts: vec!["made 17".into()],
+            processes: vec![json!({ "group": 41 })],
+            started_at: 1_790_000_000_000,
+            effect: Effect::Applied,
+            output: Some(Arc::new(json!({ "applied": 1 }))),
+        }],
+        processes: Vec::new(),
+    }
+}
+
+fn prepared() -> Prepared {
+    Prepared { call: call(), input: Arc::new(json!({ "id": 17 })) }
+}
+
+fn call() -> CallName {
+    CallName {
+        plugin: "db".into(),
+        digest: "sha256:00".into(),
+        interface: "windlass:contracts/database@0.1.0".into(),
+        action: "migrate".into(),
+    }
+}
+
+fn about_going_back() -> Vec<Event> {
+    vec![
+        Event::RollbackStarted(Box::new(RollbackStarted {
+            cause: Cause::Guard,
+            who: "guard/error_rate".into(),
+            reason: "6 % of the requests fail".into(),
+            only: vec![step()],
+            past_commit: true,
+            grace_ms: Some(5000),
+        })),
+        Event::RollbackOverdue { limit_ms: 300_000 },
+        Event::RollbackFinished,
+        Event::UndoPrepared { step: step(), item: item(), undo: prepared() },
+        Event::Committed { step: None, stage: Some("a day later".into()) },
+        Event::UndoListInherited { run: "p2m8".into(), entries: vec![inherited()] },
+        Event::InputChanged {
+            step: step(),
+            item: item(),
+            input: Arc::new(json!({ "file": "024.sql" })),
+            who: "ada".into(),
+            reason: "the file was wrong".into(),
+        },
+        Event::TerminateRequested { who: "ada".into(), reason: "the building is on fire".into() },
+        Event::StepSkipped {
+            step: "undo/migrate".into(),
+            item: item(),
+            reason: SkipReason::Operator,
+            because: Some("the region is gone".into()),
+            who: Some("ada".into()),
+        },
+    ]
+}
+
+fn about_watching() -> Vec<Event> {
+    let guard = || Arc::from("guard/error_rate");
+    let measured = || vec![Measured { name: "result.value".into(), value: Some(json!(0.06)) }];
+    vec![
+        Event::LockAwaited { group: "production".into(), by: "p2m8".into() },
+        Event::LockAcquired { group: "production".into(), fence: 7 },
+        Event::LockReleased { group: "production".into() },
+        Event::BaselineRecorded { name: "p95".into(), value: Arc::new(json!(180)) },
+        Event::GuardStarted { guard: guard() },
+        Event::GuardSampled(Box::new(GuardSampled {
+            guard: guard(),
+            band: Band::NoData,
+            since: 1_790_000_000_000,
+            samples: Samples { count: 3, failed: 1, first_at: 1_790_000_000_000, last_at: 1_790_000_020_000 },
+            measured: measured(),
+            failure: Some(failure()),
+        })),
+        Event::GuardTripped {
+            guard: guard(),
+            action: GuardAction::Rollback,
+            message: "`result.value > 0.05`".into(),
+            measured: measured(),
+        },
+        Event::GuardEnded { guard: guard() },
+    ]
+}
+
+fn about_people_and_time() -> Vec<Event> {
+    let covered = Covered {
+        step: step(),
+        item: item(),
+        action: "windlass:contracts/database@0.1.0#migrate".into(),
+        input: Some(Arc::new(json!({ "file": "023.sql" }))),
+        changes: Some(vec![CoveredChange {
+            target: "table public.audit".into(),
+            kind: "create".into(),
+            to: Some("9 columns".into()),
+        }]),
+        deferred: None,
+    };
+    vec![
+        Event::ApprovalRequested {
+            step: "sign_off".into(),
+            request: Box::new(ApprovalRequest {
+                digest: "sha256:11".into(),
+                runbook: "sha256:22".into(),
+                environment: Some("sha256:33".into()),
+                lock: None,
+                text: "Send 10 % to green?".into(),
+                roles: vec!["product_owner".into(), "security".into()],
+                each: 1,
+                any: None,
+                expires_at: Some(1_790_000_600_000),
+                exact: false,
+                covers: vec![covered],
+            }),
+        },
+        Event::ApprovalGiven(Box::new(ApprovalGiven {
+            step: "sign_off".into(),
+            request: "sha256:11".into(),
+            who: "grace".into(),
+            key: "SHA256:abc".into(),
+            roles: vec!["security".into()],
+            role: Some("security".into()),
+            decision: Decision::Approve,
+            reason: "looked at the dashboards".into(),
+            evidence: Some("ticket 17".into()),
+            signature: "-----BEGIN SSH SIGNATURE-----".into(),
+        })),
+        Event::ApprovalVoided {
+            step: "sign_off".into(),
+            covered: step(),
+            difference: "also deletes table public.users".into(),
+        },
+        Event::ApprovalExpired { step: "sign_off".into() },
+        Event::Scheduled { step: step(), until: 1_790_000_600_000, why: ScheduledFor::Window },
+        Event::Shifted { at: 1_790_000_600_000, by_ms: 90_000 },
+        Event::ClockStepped { by_ms: -7_000 },
+    ]
+}
+
 fn all() -> Vec<Event> {
-    about_runs().into_iter().chain(about_steps()).collect()
+    let mut events = about_runs();
+    events.extend(about_steps());
+    events.extend(about_going_back());
+    events.extend(about_watching());
+    events.extend(about_people_and_time());
+    events
 }
 
 #[test]
 fn every_kind_has_its_json() {
     let events = all();
     let kinds: std::collections::BTreeSet<&str> = events.iter().map(Event::kind).collect();
-    assert_eq!(kinds.len(), 29, "one of each kind");
-    assert_eq!(events.len(), 29);
+    assert_eq!(kinds, Event::KINDS.iter().copied().collect(), "one of each kind at least");
     insta::assert_json_snapshot!(events);
 }
 

@@ -69,6 +69,9 @@ fn plan(runbook: Runbook, script: impl Fn(&Seen<'_>) -> Option<CallReport>) -> P
             CallKind::Read { .. } => format!("read {step}"),
             CallKind::Plan { .. } => format!("plan {step}"),
             CallKind::Apply { .. } => format!("output {step}"),
+            CallKind::PlanUndo { .. } | CallKind::Undo { .. } => {
+                panic!("{step}: a plan takes nothing back")
+            }
         });
         let report = script(&seen).unwrap_or_else(|| usual(&seen).0);
         queue.extend(planner.called(call, report, START));

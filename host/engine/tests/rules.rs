@@ -10,7 +10,8 @@ mod support;
 use serde_json::json;
 use support::*;
 use windlass_engine::{
-    Answer, CallFailure, CallPhase, Hold, Observation, Phase, Reads, StepFailure, Verdict, World,
+    Answer, Asked, CallFailure, CallPhase, Hold, Observation, Phase, Reads, Request, StepFailure, Verdict,
+    World,
 };
 use windlass_runbook::outcome::{Failure, Status};
 
@@ -794,7 +795,8 @@ fn a_cancelled_run_ends_where_it_is_and_finally_runs() {
         vec![read("a"), wait("pause", "1h").needs(&[0]), read("b").needs(&[1])],
         vec![read("tidy")],
     ));
-    run.plot = vec![(1, Observation::CancelRequested { who: "ada".into(), reason: "wrong day".into() })];
+    run.plot =
+        vec![(1, Observation::Asked(Asked::here("ada", Request::Cancel { reason: "wrong day".into() })))];
     assert_eq!(run.start(), Outcome::Ended(Verdict::Cancelled, false));
     assert_eq!(run.calls, ["read a", "read finally/tidy"]);
     assert_eq!(run.state().verdict().unwrap().reason, "ada ended it: wrong day");

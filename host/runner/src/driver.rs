@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use windlass_engine::{
-    CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis,
+    CallFailure, CallId, CallReport, CallRequest, Command, Event, Hold, Machine, Millis,
     Observation, Reads, Verdict,
 };
 use windlass_journal::artifacts::Artifacts;
@@ -209,6 +209,9 @@ impl Driver {
             Command::Call { call, step, item, request } => self.call(call, step, item, request),
             // Shown before the events that came of them.
             Command::Sampled { .. } => (),
+            // No inbox and no group is in use yet, so none of these is asked for.
+            Command::Consumed { .. } | Command::Lock { .. } | Command::Unlock { .. } => (),
+            Command::Waiting { .. } => (),
             Command::Report => {
                 let text = for_finally(self.machine.state(), &self.shared.runbook);
                 let text = self.shared.log.redactor.text(&text).into_owned();
@@ -331,7 +334,7 @@ pub(crate) async fn identity_of(connection: &Connection) -> Result<Option<Value>
 
 /// The report of a call that was cut off. What it may have sent is lost with it, so a write is taken as sent.
 fn cut_off(request: &CallRequest) -> CallReport {
-    let sent = matches!(request.phase, CallKind::Apply { write: true, .. });
+    let sent = request.phase.name().writes();
     CallReport { result: Err(CallFailure::Cancelled), sent, reads: Reads::default(), elapsed_ms: 0 }
 }
 

@@ -179,6 +179,7 @@ impl<'a> Report<'a> {
                     if held.message.is_empty() { "a connection leads elsewhere" } else { &held.message }
                 ),
                 Hold::Unknown => continue,
+                Hold::Guard | Hold::Late | Hold::Window => held.message.clone(),
             };
             if !lines.contains(&what) {
                 lines.push(what);
@@ -333,6 +334,8 @@ fn told(work: &Work) -> Option<String> {
             (SkipReason::When, Some(when)) => format!("its `when` was false: {when}"),
             (SkipReason::Upstream, Some(step)) => format!("it needs the output of `{step}`, which has none"),
             (SkipReason::Operator, Some(why)) => format!("skipped by a person: {why}"),
+            (SkipReason::NoUndo, _) => "its action has no undo".to_owned(),
+            (SkipReason::NotNeeded, _) => "there is nothing to take back".to_owned(),
             (reason, None) => reason.as_str().to_owned(),
         });
     }

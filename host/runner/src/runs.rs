@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use windlass_engine::{
-    Answer, Event, FORMAT, Hold, Machine, Millis, Observation, Phase, PinnedPlugin, RunCreated, State, Work,
+    Answer, Asked, Event, FORMAT, Hold, Machine, Millis, Observation, Phase, PinnedPlugin, Request, RunCreated,
+    State, Work,
 };
 use windlass_journal::artifacts::artifacts;
 use windlass_journal::logs::RunLog;
@@ -167,15 +168,15 @@ pub async fn resume(
     let who = || host.who.clone();
     let mut first = looked_at_again(&run.state, &connections).await;
     if let Some(said) = said {
-        first.push(Observation::Answer {
+        let request = Request::Answer {
             step: said.step,
             item: said.item,
             answer: said.answer,
-            who: who(),
             reason: said.reason,
-        });
+        };
+        first.push(Observation::Asked(Asked::here(who(), request)));
     }
-    first.push(Observation::ResumeRequested { who: who() });
+    first.push(Observation::Asked(Asked::here(who(), Request::Resume)));
     let machine = Machine::new(Arc::clone(&runbook), run.state);
     drive(host, Arc::clone(&runbook), machine, writer, session, connections, clock, first, interrupts).await
 }
@@ -290,6 +291,8 @@ fn created(
         plugins: plugins.collect(),
         lock: None,
         policy: None,
+        t: None,
+        parent: None,
         started_by: host.who.clone(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     }

@@ -175,6 +175,8 @@ impl Session {
         let phase = match &request.phase {
             CallKind::Read { input } => Phase::Read { input },
             CallKind::Plan { input, before } => Phase::Plan { input, before },
+            CallKind::PlanUndo { input, done } => Phase::PlanUndo { input, done },
+            CallKind::Undo { input, done, plan } => Phase::Undo { input, done, plan },
             CallKind::Apply { input, plan, write } => {
                 Phase::Apply { input, plan, mode: if *write { Mode::Write } else { Mode::Read } }
             }

@@ -48,9 +48,9 @@ impl Style {
             Phase::Failed => self.red("✗"),
             Phase::Skipped => self.dim("–"),
             Phase::Pending => self.dim("·"),
-            Phase::Asking => self.yellow("?"),
+            Phase::Asking | Phase::Approving => self.yellow("?"),
             Phase::Retrying | Phase::Resolving => self.yellow("↻"),
-            Phase::Waiting | Phase::Sampling => self.cyan("◷"),
+            Phase::Waiting | Phase::Sampling | Phase::Scheduled => self.cyan("◷"),
             Phase::Reading | Phase::Planning | Phase::Applying | Phase::Items => self.cyan("▸"),
         }
     }

@@ -361,6 +361,8 @@ mod tests {
                 2_350,
                 Event::StepSkipped {
                     step: "settle".into(),
+                    item: None,
+                    who: None,
                     reason: SkipReason::Upstream,
                     because: Some("look".to_owned()),
                 },

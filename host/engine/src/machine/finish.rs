@@ -84,7 +84,13 @@ impl Machine {
     }
 
     pub(super) fn skip(&mut self, unit: Unit, reason: SkipReason, because: Option<String>) {
-        self.record(Event::StepSkipped { step: self.layout.path(unit.step), reason, because });
+        self.record(Event::StepSkipped {
+            step: self.layout.path(unit.step),
+            item: None,
+            reason,
+            because,
+            who: None,
+        });
         self.over(unit);
     }
 

@@ -10,6 +10,7 @@ mod finish;
 mod items;
 mod people;
 mod reading;
+mod requests;
 mod writing;
 
 pub(crate) use items::items_of;
@@ -101,6 +102,8 @@ struct Fan {
 #[derive(Debug, Default)]
 struct Batch {
     records: Vec<Command>,
+    /// What goes into the commit with the records.
+    within: Vec<Command>,
     commit: bool,
     cancels: Vec<Command>,
     calls: Vec<Command>,
@@ -194,12 +197,11 @@ impl Machine {
             Observation::ConnectionSeen { connection, identity } => {
                 self.connection_seen(connection, identity);
             }
-            Observation::Answer { step, item, answer, who, reason } => {
-                self.answered(&step, item.as_deref(), answer, &who, reason);
+            Observation::Asked(asked) => self.asked(asked),
+            Observation::Locked { .. } | Observation::LockBusy { .. } | Observation::ClockStepped { .. } => {
+                ()
             }
-            Observation::ResumeRequested { who } => self.resume(&who),
             Observation::Interrupt { who } => self.interrupt(&who),
-            Observation::CancelRequested { who, reason } => self.cancel_run(&who, reason),
             Observation::Report { text } => {
                 self.report = Some(text);
                 if std::mem::take(&mut self.awaiting_report) {
@@ -217,7 +219,9 @@ impl Machine {
     fn take_batch(&mut self) -> Vec<Command> {
         let mut batch = std::mem::take(&mut self.batch);
         let mut commands = batch.records;
-        if batch.commit && self.uncommitted {
+        let within = !batch.within.is_empty();
+        commands.append(&mut batch.within);
+        if within || (batch.commit && self.uncommitted) {
             commands.push(Command::Commit);
             self.uncommitted = false;
         }
@@ -337,10 +341,10 @@ impl Machine {
         let timeout_ms = self.call_timeout(unit, phase, cap_ms);
         let (attempt, require_gone) = self.work(unit).map_or((1, Vec::new()), |work| match phase {
             CallPhase::Read => (work.tries + 1, Vec::new()),
-            CallPhase::Apply => {
+            CallPhase::Apply | CallPhase::Undo => {
                 (work.attempts.last().map_or(1, |attempt| attempt.attempt.effect.attempt), Vec::new())
             }
-            CallPhase::Plan | CallPhase::Output => (
+            CallPhase::Plan | CallPhase::PlanUndo | CallPhase::Output => (
                 work.next_attempt(),
                 work.attempts
                     .iter()
@@ -377,7 +381,7 @@ impl Machine {
             // A hanging sample must not eat the whole gate.
             CallPhase::Read if self.is_gate(unit) => left.min(cap_ms),
             // What became of an effect is found out even when the step's time is over.
-            CallPhase::Plan | CallPhase::Output if resolving => left.max(cap_ms),
+            CallPhase::Plan | CallPhase::PlanUndo | CallPhase::Output if resolving => left.max(cap_ms),
             // The deadline of a finally step without a timeout is no reason to let a read take that long.
             _ if self.layout.step(unit.step).is_some_and(|step| step.timeout_ms.is_none()) => {
                 left.min(cap_ms)
@@ -393,10 +397,10 @@ impl Machine {
         let cut_off = matches!(report.result, Err(CallFailure::Cancelled)) && !self.may_start();
         match phase {
             // Nothing happened and nobody is to know: it is called again when the run goes on.
-            CallPhase::Read | CallPhase::Plan | CallPhase::Output if cut_off => self.ready.push_back(unit),
+            phase if cut_off && !phase.writes() => self.ready.push_back(unit),
             CallPhase::Read => self.read_ended(unit, report, began),
-            CallPhase::Plan => self.plan_ended(unit, report),
-            CallPhase::Apply => self.apply_ended(unit, report),
+            CallPhase::Plan | CallPhase::PlanUndo => self.plan_ended(unit, report),
+            CallPhase::Apply | CallPhase::Undo => self.apply_ended(unit, report),
             CallPhase::Output => self.output_ended(unit, report),
         }
     }

@@ -82,7 +82,7 @@ impl Machine {
     }
 
     pub(super) fn receipt(&mut self, call: CallId, text: String) {
-        let Some((unit, CallPhase::Apply)) = self.call_of(call) else { return };
+        let Some((unit, CallPhase::Apply | CallPhase::Undo)) = self.call_of(call) else { return };
         let Some(attempt) = self.work(unit).and_then(|work| work.attempts.last()) else { return };
         let attempt = attempt.attempt.clone();
         self.record(Event::ReceiptLeft { attempt, text });
@@ -91,7 +91,7 @@ impl Machine {
 
     pub(super) fn process_started(&mut self, call: CallId, identity: Value) {
         // A program that only reads leaves nothing that a repeat could meet.
-        let Some((unit, CallPhase::Apply)) = self.call_of(call) else { return };
+        let Some((unit, CallPhase::Apply | CallPhase::Undo)) = self.call_of(call) else { return };
         let Some(attempt) = self.work(unit).and_then(|work| work.attempts.last()) else { return };
         let attempt = attempt.attempt.clone();
         self.record(Event::ProcessStarted { attempt, identity });
@@ -146,7 +146,7 @@ impl Machine {
             Answer::Applied { output } => {
                 Answer::Applied { output: output.filter(|output| !output.is_null()) }
             }
-            Answer::NotApplied => Answer::NotApplied,
+            other => other,
         };
         self.record(Event::OperatorAnswered {
             step: Arc::clone(&step),
@@ -160,7 +160,7 @@ impl Machine {
             Answer::Applied { output } => self.succeed(unit, Effect::Accepted, output),
             Answer::NotApplied if asked => self.ready.push_back(unit),
             // A failed step begins anew when the run is resumed.
-            Answer::NotApplied => (),
+            Answer::NotApplied | Answer::Restore | Answer::Leave => (),
         }
         if self.state.open_questions() == 0 {
             self.release(Hold::Unknown, who);
@@ -240,7 +240,7 @@ impl Machine {
             .live
             .values()
             .filter_map(|live| live.call)
-            .filter(|(_, phase, _)| writing_too || *phase != CallPhase::Apply)
+            .filter(|(_, phase, _)| writing_too || !phase.writes())
             .map(|(call, _, began)| (call, began))
             .collect();
         calls.sort_unstable();

@@ -497,7 +497,7 @@ impl Planner {
         let step = self.layout.path(place.step);
         match outcome {
             PlanOutcome::Skipped { reason, because } => {
-                Event::StepSkipped { step, reason: *reason, because: because.clone() }
+                Event::StepSkipped { step, item: None, reason: *reason, because: because.clone(), who: None }
             }
             PlanOutcome::Failed { failure } => {
                 Event::StepFailed { step, item: None, effect: Effect::None, failure: failure.clone() }

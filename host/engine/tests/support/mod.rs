@@ -9,8 +9,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use windlass_engine::{
-    Answer, CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine, Millis,
-    Observation, PinnedText, Reads, Returned, RunCreated, State, Verdict,
+    Answer, Asked, CallFailure, CallId, CallKind, CallReport, CallRequest, Command, Event, Hold, Machine,
+    Millis, Observation, PinnedText, Reads, Request, Returned, RunCreated, State, Verdict,
 };
 use windlass_runbook::expression::{Expression, Template, TextPart};
 use windlass_runbook::model::{
@@ -305,7 +305,7 @@ impl Seen<'_> {
         matches!(self.request.phase, CallKind::Read { .. })
     }
     pub(crate) fn writes(&self) -> bool {
-        matches!(self.request.phase, CallKind::Apply { write: true, .. })
+        matches!(self.request.phase, CallKind::Apply { write: true, .. } | CallKind::Undo { .. })
     }
 }
 
@@ -321,6 +321,9 @@ pub(crate) fn usual(seen: &Seen<'_>) -> (CallReport, bool) {
         CallKind::Apply { input, write, .. } => {
             (CallReport { sent: *write, ..ok(json!({ "made": input["value"] })) }, *write)
         }
+        CallKind::PlanUndo { .. } if seen.had > 0 => (planned(Status::Differs, true), false),
+        CallKind::PlanUndo { .. } => (planned(Status::InPlace, true), false),
+        CallKind::Undo { .. } => (CallReport { sent: true, ..ok(Value::Null) }, true),
     }
 }
 
@@ -349,6 +352,7 @@ pub(crate) struct Driver {
     pub(crate) wake: Option<Millis>,
     pub(crate) calls: Vec<String>,
     pub(crate) refused: Vec<String>,
+    pub(crate) consumed: Vec<String>,
     /// Crash when this many points have been passed; a point lies before each command and after each effect.
     pub(crate) crash_at: Option<usize>,
     pub(crate) points: usize,
@@ -400,6 +404,7 @@ impl Driver {
             wake: None,
             calls: Vec::new(),
             refused: Vec::new(),
+            consumed: Vec::new(),
             crash_at: None,
             points: 0,
             plot: Vec::new(),
@@ -420,16 +425,20 @@ impl Driver {
         self.observe(Observation::Started { epoch: self.epoch, who: "ada".into() })
     }
 
+    /// What ada asks for.
+    pub(crate) fn ask(&mut self, request: Request) -> Outcome {
+        self.observe(Observation::Asked(Asked::here("ada", request)))
+    }
+
     pub(crate) fn resume(&mut self) -> Outcome {
-        self.observe(Observation::ResumeRequested { who: "ada".into() })
+        self.ask(Request::Resume)
     }
 
     pub(crate) fn answer(&mut self, step: &str, item: Option<&str>, answer: Answer) -> Outcome {
-        self.observe(Observation::Answer {
+        self.ask(Request::Answer {
             step: step.into(),
             item: item.map(Into::into),
             answer,
-            who: "ada".into(),
             reason: "looked".into(),
         })
     }
@@ -492,7 +501,9 @@ impl Driver {
                     });
                 }
                 Command::WakeAt { at } => self.wake = Some(at),
-                Command::Sampled { .. } => (),
+                Command::Sampled { .. } | Command::Waiting { .. } => (),
+                Command::Consumed { id } => self.consumed.push(id),
+                Command::Lock { .. } | Command::Unlock { .. } => (),
                 Command::Report => next = Some(Observation::Report { text: "the report".into() }),
                 Command::Refused { message } => self.refused.push(message),
                 Command::Held { reasons } => stop = Some(Outcome::Held(reasons)),
@@ -529,12 +540,17 @@ impl Driver {
         item: Option<&str>,
         request: &CallRequest,
     ) -> Option<Observation> {
-        let place = (step.to_owned(), item.map(str::to_owned));
+        // What an action's own undo takes back is the effect of the step.
+        let takes_back = matches!(request.phase, CallKind::PlanUndo { .. } | CallKind::Undo { .. });
+        let of = if takes_back { step.strip_prefix("undo/").unwrap() } else { step };
+        let place = (of.to_owned(), item.map(str::to_owned));
         let kind = match &request.phase {
             CallKind::Read { .. } => "read",
             CallKind::Plan { .. } => "plan",
             CallKind::Apply { write: true, .. } => "apply",
             CallKind::Apply { write: false, .. } => "output",
+            CallKind::PlanUndo { .. } => "plan-undo",
+            CallKind::Undo { .. } => "undo",
         };
         let name = item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"));
         self.calls.push(format!("{kind} {name}"));
@@ -564,7 +580,8 @@ impl Driver {
         let (report, had) = (self.script)(&seen).unwrap_or_else(|| usual(&seen));
         if had {
             assert!(seen.writes(), "{name} has an effect in read mode");
-            *self.effects.entry(place).or_default() += 1;
+            let had = self.effects.entry(place).or_default();
+            *had = if takes_back { had.saturating_sub(1) } else { *had + 1 };
         }
         if self.crashes_here() {
             return None;
@@ -578,10 +595,11 @@ impl Driver {
     fn check_order(&self, commands: &[Command]) {
         let rank = |command: &Command| match command {
             Command::Record { .. } => 0,
-            Command::Commit => 1,
-            Command::Cancel { .. } => 2,
-            Command::Call { .. } => 3,
-            _ => 4,
+            Command::Consumed { .. } | Command::Lock { .. } | Command::Unlock { .. } => 1,
+            Command::Commit => 2,
+            Command::Cancel { .. } => 3,
+            Command::Call { .. } => 4,
+            _ => 5,
         };
         assert!(commands.windows(2).all(|pair| rank(&pair[0]) <= rank(&pair[1])), "{commands:?}");
         assert!(commands.iter().filter(|command| matches!(command, Command::Commit)).count() <= 1);

@@ -4,156 +4,30 @@
 //! no clock. The JSON is for ever: a reader ignores fields it does not know, an absent field has its default, and a
 //! kind or a word is never given another meaning. Invariant: everything that a later decision depends on is in here.
 
+mod kinds;
+mod parts;
+mod people;
+mod safety;
+
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use windlass_runbook::outcome::Plan;
 
 use crate::failure::{CallFailure, Measured, StepFailure};
-use crate::identity::{EffectId, Millis};
-use crate::words::{Effect, Hold, SkipReason, Verdict, World};
+use crate::identity::Millis;
+use crate::words::{Effect, GuardAction, Hold, ScheduledFor, SkipReason, Verdict, World};
+
+pub use kinds::Binding;
+pub use parts::{AttemptRef, CallName, Item, PinnedPlugin, PinnedText, RunCreated, Samples};
+pub use people::{
+    Answer, ApprovalGiven, ApprovalRequest, Covered, CoveredChange, Decision, Parent, ParentKind,
+};
+pub use safety::{GuardSampled, Inherited, InheritedAttempt, Prepared, RollbackStarted};
 
 /// The version of the event format that this build writes.
 pub const FORMAT: u32 = 1;
-
-/// A text that the run pins, such as the runbook as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinnedText {
-    /// As the person who started the run wrote it, such as `runbooks/staging.toml`.
-    pub name: String,
-    /// The absolute folder that relative paths in it start at.
-    #[serde(default)]
-    pub folder: String,
-    /// The whole file.
-    pub text: Arc<str>,
-}
-
-/// A plugin as the run pins it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PinnedPlugin {
-    /// Where it came from, such as `builtin:http`.
-    pub source: String,
-    /// SHA-256 of its bytes, as `sha256:` and hex; the journal keeps the bytes.
-    pub digest: String,
-    /// What `configure` is given, resolved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config: Option<Value>,
-    /// Its grant lines, with their placeholders replaced.
-    #[serde(default)]
-    pub allow: Vec<String>,
-    /// Which connection each slot is bound to.
-    #[serde(default)]
-    pub connections: IndexMap<String, String>,
-}
-
-/// Everything about a run that never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct RunCreated {
-    /// The version of the event format.
-    pub format: u32,
-    /// The run's id.
-    pub run: String,
-    /// `[runbook] name`.
-    pub name: String,
-    /// `[runbook] title`, or nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// The runbook, whole.
-    pub runbook: PinnedText,
-    /// The environment, whole; secrets stand in it by name only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<PinnedText>,
-    /// The inputs, resolved.
-    #[serde(default)]
-    pub inputs: Map<String, Value>,
-    /// The environment's vars.
-    #[serde(default)]
-    pub vars: Map<String, Value>,
-    /// The plugins by their names in the runbook.
-    #[serde(default)]
-    pub plugins: IndexMap<String, PinnedPlugin>,
-    /// The lock file, whole, where there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lock: Option<PinnedText>,
-    /// The digest of the policies in force, where there were any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// Who started it.
-    pub started_by: String,
-    /// The version of windlass that started it.
-    pub tool_version: String,
-}
-
-impl Default for PinnedText {
-    fn default() -> Self {
-        Self { name: String::new(), folder: String::new(), text: "".into() }
-    }
-}
-
-/// An attempt with what its envelope is bound to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptRef {
-    /// Which attempt of which effect.
-    pub effect: EffectId,
-    /// The plugin's name in the runbook.
-    pub plugin: Arc<str>,
-    /// The digest of its bytes.
-    pub digest: Arc<str>,
-    /// The action, such as `send`.
-    pub action: Arc<str>,
-}
-
-/// What a step calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallName {
-    /// The plugin's name in the runbook.
-    pub plugin: Arc<str>,
-    /// The digest of its bytes.
-    pub digest: Arc<str>,
-    /// The interface in full, such as `windlass:contracts/health@0.1.0`.
-    pub interface: Arc<str>,
-    /// The action, such as `check`.
-    pub action: Arc<str>,
-}
-
-/// An item of a `for_each`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// What tells it apart: its `key`, or its value as text.
-    pub key: Arc<str>,
-    /// What `item` is in its expressions.
-    pub value: Arc<Value>,
-}
-
-/// Who says what became of an effect that can't be told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "word", rename_all = "snake_case")]
-pub enum Answer {
-    /// It took effect.
-    Applied {
-        /// What it returned, as far as the person knows.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        output: Option<Arc<Value>>,
-    },
-    /// It did not.
-    NotApplied,
-}
-
-/// The samples of a gate since the last event about it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Samples {
-    /// How many there were.
-    pub count: u64,
-    /// How many of them failed instead of giving a value.
-    #[serde(default)]
-    pub failed: u64,
-    /// When the first of them was taken.
-    pub first_at: Millis,
-    /// When the last was.
-    pub last_at: Millis,
-}
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,11 +91,17 @@ pub enum Event {
     StepSkipped {
         /// The step's path.
         step: Arc<str>,
+        /// The item's key, where a person skips one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Arc<str>>,
         /// Why.
         reason: SkipReason,
-        /// The step whose output is missing, or the `when` that was false.
+        /// The step whose output is missing, the `when` that was false, or a person's reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<String>,
+        /// Who wanted it, where a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
     },
     /// A `wait` begins.
     WaitStarted {
@@ -441,6 +321,160 @@ pub enum Event {
         /// Who lifted it.
         who: String,
     },
+    /// From now on the run goes back.
+    RollbackStarted(Box<RollbackStarted>),
+    /// Going back takes longer than the runbook wants. It goes on.
+    RollbackOverdue {
+        /// The runbook's limit, milliseconds.
+        limit_ms: u64,
+    },
+    /// What was to be taken back of a run that goes on is taken back.
+    RollbackFinished,
+    /// A step is done, and this is what would take it back.
+    UndoPrepared {
+        /// The path of the step itself, without `undo/`.
+        step: Arc<str>,
+        /// The item's key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Arc<str>>,
+        /// The call with its input.
+        undo: Prepared,
+    },
+    /// The point after which nothing is rolled back by itself. One of both is there.
+    Committed {
+        /// The path of the step that is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<Arc<str>>,
+        /// The name of the stage that is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stage: Option<String>,
+    },
+    /// What another run has left is this run's now. Directly after the run's creation.
+    UndoListInherited {
+        /// The other run's id.
+        run: String,
+        /// What it left.
+        entries: Vec<Inherited>,
+    },
+    /// A person gave a step another input; it begins with that.
+    InputChanged {
+        /// The step's path.
+        step: Arc<str>,
+        /// The item's key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Arc<str>>,
+        /// In normal form.
+        input: Arc<Value>,
+        /// Who.
+        who: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// A person ended the run at once: calls are cut off, and nothing runs after it.
+    TerminateRequested {
+        /// Who.
+        who: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Another run has the group's lock.
+    LockAwaited {
+        /// The group.
+        group: String,
+        /// The run that has it.
+        by: String,
+    },
+    /// The run has the group's lock.
+    LockAcquired {
+        /// The group.
+        group: String,
+        /// Greater than that of every holder before.
+        fence: u64,
+    },
+    /// The run gave the group's lock back.
+    LockReleased {
+        /// The group.
+        group: String,
+    },
+    /// What a baseline is from now on.
+    BaselineRecorded {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Arc<Value>,
+    },
+    /// A guard begins to watch.
+    GuardStarted {
+        /// Its path, `guard/ID`.
+        guard: Arc<str>,
+    },
+    /// A guard's reading changed its band, or its last samples are put on record.
+    GuardSampled(Box<GuardSampled>),
+    /// A guard has seen enough.
+    GuardTripped {
+        /// Its path, `guard/ID`.
+        guard: Arc<str>,
+        /// What it does to the run.
+        action: GuardAction,
+        /// In one sentence.
+        #[serde(default)]
+        message: String,
+        /// What it saw.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        measured: Vec<Measured>,
+    },
+    /// A guard watches no longer.
+    GuardEnded {
+        /// Its path, `guard/ID`.
+        guard: Arc<str>,
+    },
+    /// A step or stage waits for its time.
+    Scheduled {
+        /// The step's path; of a stage, `stage/` and its name.
+        step: Arc<str>,
+        /// Until when.
+        until: Millis,
+        /// What it waits for.
+        why: ScheduledFor,
+    },
+    /// The run was late, and its T moved.
+    Shifted {
+        /// Where T is now.
+        at: Millis,
+        /// By how much it moved, milliseconds.
+        by_ms: Millis,
+    },
+    /// People are asked to approve.
+    ApprovalRequested {
+        /// The path of the approval step.
+        step: Arc<str>,
+        /// What they are asked.
+        request: Box<ApprovalRequest>,
+    },
+    /// A person approved or rejected.
+    ApprovalGiven(Box<ApprovalGiven>),
+    /// What is to be done is no longer what was approved; it is asked again.
+    ApprovalVoided {
+        /// The path of the approval step.
+        step: Arc<str>,
+        /// The covered step that differs.
+        covered: Arc<str>,
+        /// In what, for people.
+        #[serde(default)]
+        difference: String,
+    },
+    /// An approval was not given in time.
+    ApprovalExpired {
+        /// The path of the approval step.
+        step: Arc<str>,
+    },
+    /// The wall clock stepped.
+    ClockStepped {
+        /// By how much, milliseconds; negative where it went back.
+        by_ms: Millis,
+    },
     /// A person ended the run where it is.
     CancelRequested {
         /// Who.
@@ -466,114 +500,4 @@ pub enum Event {
         #[serde(default)]
         finally_failed: bool,
     },
-}
-
-/// What an event's envelope is bound to, beside the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding<'a> {
-    /// The step's path.
-    pub step: &'a str,
-    /// The item's key.
-    pub item: Option<&'a str>,
-    /// The attempt's number within its generation.
-    pub attempt: u32,
-    /// The digest of the plugin's bytes.
-    pub plugin_digest: &'a str,
-    /// The action.
-    pub action: &'a str,
-}
-
-impl Event {
-    /// The word that tells the kind, as it stands in the JSON.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::RunCreated(_) => "run_created",
-            Self::OwnerChanged { .. } => "owner_changed",
-            Self::ConnectionPinned { .. } => "connection_pinned",
-            Self::ConnectionChanged { .. } => "connection_changed",
-            Self::StepStarted { .. } => "step_started",
-            Self::ItemsExpanded { .. } => "items_expanded",
-            Self::StepSkipped { .. } => "step_skipped",
-            Self::WaitStarted { .. } => "wait_started",
-            Self::ReadFailed { .. } => "read_failed",
-            Self::GateSampled { .. } => "gate_sampled",
-            Self::PlanFailed { .. } => "plan_failed",
-            Self::Unchanged { .. } => "unchanged",
-            Self::AttemptStarted { .. } => "attempt_started",
-            Self::ReceiptLeft { .. } => "receipt_left",
-            Self::ProcessStarted { .. } => "process_started",
-            Self::AttemptFinished { .. } => "attempt_finished",
-            Self::AttemptsResolved { .. } => "attempts_resolved",
-            Self::Accepted { .. } => "accepted",
-            Self::QuestionAsked { .. } => "question_asked",
-            Self::OperatorAnswered { .. } => "operator_answered",
-            Self::RetryScheduled { .. } => "retry_scheduled",
-            Self::StepRestarted { .. } => "step_restarted",
-            Self::StepSucceeded { .. } => "step_succeeded",
-            Self::StepFailed { .. } => "step_failed",
-            Self::RunHeld { .. } => "run_held",
-            Self::RunReleased { .. } => "run_released",
-            Self::CancelRequested { .. } => "cancel_requested",
-            Self::VerdictDecided { .. } => "verdict_decided",
-            Self::RunEnded { .. } => "run_ended",
-        }
-    }
-
-    /// The attempt that the envelope is bound to, for events that are about one.
-    #[must_use]
-    pub fn binding(&self) -> Option<Binding<'_>> {
-        let (Self::AttemptStarted { attempt, .. }
-        | Self::ReceiptLeft { attempt, .. }
-        | Self::ProcessStarted { attempt, .. }
-        | Self::AttemptFinished { attempt, .. }) = self
-        else {
-            return None;
-        };
-        Some(Binding {
-            step: &attempt.effect.step,
-            item: attempt.effect.item.as_deref(),
-            attempt: attempt.effect.attempt,
-            plugin_digest: &attempt.digest,
-            action: &attempt.action,
-        })
-    }
-
-    /// The step and item that the event is about, if it is about one.
-    #[must_use]
-    pub fn place(&self) -> Option<(&Arc<str>, Option<&Arc<str>>)> {
-        match self {
-            Self::StepStarted { step, item, .. }
-            | Self::WaitStarted { step, item, .. }
-            | Self::ReadFailed { step, item, .. }
-            | Self::GateSampled { step, item, .. }
-            | Self::PlanFailed { step, item, .. }
-            | Self::Unchanged { step, item, .. }
-            | Self::AttemptsResolved { step, item, .. }
-            | Self::Accepted { step, item, .. }
-            | Self::QuestionAsked { step, item, .. }
-            | Self::OperatorAnswered { step, item, .. }
-            | Self::RetryScheduled { step, item, .. }
-            | Self::StepSucceeded { step, item, .. }
-            | Self::StepFailed { step, item, .. } => Some((step, item.as_ref())),
-            Self::ItemsExpanded { step, .. }
-            | Self::StepSkipped { step, .. }
-            | Self::StepRestarted { step, .. } => Some((step, None)),
-            Self::AttemptStarted { attempt, .. }
-            | Self::ReceiptLeft { attempt, .. }
-            | Self::ProcessStarted { attempt, .. }
-            | Self::AttemptFinished { attempt, .. } => {
-                Some((&attempt.effect.step, attempt.effect.item.as_ref()))
-            }
-            Self::RunHeld { step, .. } => step.as_ref().map(|step| (step, None)),
-            Self::RunCreated(_)
-            | Self::OwnerChanged { .. }
-            | Self::ConnectionPinned { .. }
-            | Self::ConnectionChanged { .. }
-            | Self::RunReleased { .. }
-            | Self::CancelRequested { .. }
-            | Self::VerdictDecided { .. }
-            | Self::RunEnded { .. } => None,
-        }
-    }
 }
