@@ -58,6 +58,15 @@ impl<'r> Reader<'r> {
         self.table.entries.iter().any(|entry| entry.key.value == key)
     }
 
+    /// Takes a key that has this string as its value, and says where it stands.
+    pub(crate) fn take_string(&mut self, key: &str, value: &str) -> Option<Span> {
+        let same = |entry: &Entry| {
+            entry.key.value == key && matches!(&entry.value.kind, Kind::String(text) if text == value)
+        };
+        let place = self.table.entries.iter().position(same)?;
+        Some(self.table.entries.remove(place).value.span)
+    }
+
     /// Drops what is left, after an error that says all there is to say.
     pub(crate) fn skip_all(&mut self) {
         self.table.entries.clear();
@@ -76,14 +85,10 @@ impl<'r> Reader<'r> {
         self.string(key)
     }
 
-    /// Whether the key is neither there nor there misspelt, which `finish` says.
-    pub(crate) fn lacks(&self, key: &str) -> bool {
-        !self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some())
-    }
-
     /// Reports that a key is missing.
     pub(crate) fn missing(&mut self, key: &str) {
-        if !self.lacks(key) {
+        if self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some()) {
+            // It is there, misspelt; `finish` says so.
             return;
         }
         let message = format!("{} has no `{key}`", self.what);
