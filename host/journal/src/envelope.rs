@@ -35,7 +35,7 @@ pub const INLINE_LIMIT: usize = 4096;
 pub(crate) const GENESIS: [u8; 32] = [0; 32];
 
 /// Where fields are written to.
-trait Sink {
+pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 }
 
@@ -51,20 +51,32 @@ impl Sink for Sha256 {
     }
 }
 
-struct Fields<S>(S);
+/// Writes fields one after the other.
+pub(crate) struct Fields<S>(pub(crate) S);
+
+impl Fields<Sha256> {
+    /// For hashing what is written.
+    pub(crate) fn hashed() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(crate) fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
 
 impl<S: Sink> Fields<S> {
-    fn bytes(mut self, field: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, field: &[u8]) -> Self {
         self.0.put(&(field.len() as u64).to_be_bytes());
         self.0.put(field);
         self
     }
 
-    fn text(self, field: &str) -> Self {
+    pub(crate) fn text(self, field: &str) -> Self {
         self.bytes(field.as_bytes())
     }
 
-    fn number(self, field: i64) -> Self {
+    pub(crate) fn number(self, field: i64) -> Self {
         self.bytes(&field.to_be_bytes())
     }
 
@@ -90,7 +102,7 @@ pub(crate) struct Link<'a> {
 
 impl Link<'_> {
     pub(crate) fn hash(&self) -> [u8; 32] {
-        Fields(Sha256::new())
+        Fields::hashed()
             .text(FORMAT)
             .text(self.store)
             .text(self.run.as_str())
@@ -100,15 +112,13 @@ impl Link<'_> {
             .text(self.kind)
             .number(self.time_ms)
             .bytes(self.digest)
-            .0
-            .finalize()
-            .into()
+            .digest()
     }
 }
 
 /// The digest of a nonce and a ciphertext.
 pub(crate) fn digest(nonce: &[u8], ciphertext: &[u8]) -> [u8; 32] {
-    Fields(Sha256::new()).bytes(nonce).bytes(ciphertext).0.finalize().into()
+    Fields::hashed().bytes(nonce).bytes(ciphertext).digest()
 }
 
 /// What the payload of an event is bound to.

@@ -117,6 +117,28 @@ pub enum Error {
         /// The runs that fit.
         candidates: Vec<RunId>,
     },
+    /// The run has ended: nobody takes messages for it any more.
+    #[error("run `{run}` has ended")]
+    RunEnded {
+        /// The run.
+        run: RunId,
+    },
+    /// Another run holds the lock of the group; nothing was written.
+    #[error("run `{by}` holds the lock of group `{group}`; nothing was written")]
+    GroupBusy {
+        /// The group.
+        group: String,
+        /// The run that holds its lock.
+        by: RunId,
+    },
+    /// A message in a run's inbox is not what was posted.
+    #[error("message `{id}` to run `{run}` is not what was posted")]
+    BadMessage {
+        /// The run.
+        run: RunId,
+        /// The message.
+        id: String,
+    },
     /// Not the shape of a run id.
     #[error("`{given}` is not a run id: {what}")]
     BadRunId {
@@ -138,6 +160,14 @@ pub enum Error {
         run: RunId,
         /// The first event that does not hold.
         seq: u64,
+        /// What does not hold.
+        what: String,
+    },
+    /// The store's chain of starts and ends is not what was written.
+    #[error("the store's chain is broken at entry {entry}: {what}")]
+    BrokenChain {
+        /// The first entry that does not hold; 0 is the store's own row.
+        entry: u64,
         /// What does not hold.
         what: String,
     },

@@ -15,6 +15,8 @@ pub struct NewRun {
     pub status: String,
     /// When it starts, in milliseconds since 1970 UTC; also bound to the run's key.
     pub started_ms: i64,
+    /// Whether a process that drives many runs is to drive it, and not the one that creates it.
+    pub detached: bool,
     /// The plugins it pins: SHA-256 (64 hexadecimal digits, `sha256:` before it is understood) and bytes.
     /// Those that the store has are not written again.
     pub components: Vec<(String, Arc<[u8]>)>,
@@ -84,4 +86,6 @@ pub struct RunRow {
     pub epoch: u64,
     /// The number of its events.
     pub head: u64,
+    /// Whether a process that drives many runs is to drive it.
+    pub detached: bool,
 }

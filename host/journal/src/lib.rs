@@ -6,29 +6,45 @@
 //! crash and a power cut; nothing is ever appended by a process that no longer owns the run; an event that was
 //! changed on disk is named when it is read.
 //!
-//! The byte layout of an event is in [`envelope`]; that of the keys in [`key`].
+//! The byte layout of an event is in [`envelope`]; that of the keys in [`key`]; what is signed in `attest`.
 
+mod anchor;
 pub mod artifacts;
+mod attest;
+mod clock;
+mod engine_key;
 pub mod envelope;
 mod error;
 mod event;
 mod files;
+mod group;
 mod id;
+mod inbox;
 pub mod key;
+mod key_file;
 mod lock;
 pub mod logs;
+mod queued;
 mod read;
+mod reader;
+mod report;
 mod run_writer;
 mod schema;
+mod script;
 mod seal;
 mod store;
+mod verify;
+mod walk;
 mod writer;
 
+pub use anchor::{Anchor, Version};
 pub use error::Error;
 pub use event::{Binding, NewEvent, NewRun, RunRow, StoredEvent};
+pub use group::GroupHolder;
 pub use id::{BlobId, RunId};
+pub use inbox::{Message, NewMessage};
 pub use lock::Owner;
-pub use read::ChainReport;
+pub use report::{Broken, Fault, Gap, Outcome, RunReport, State, VerifyReport, Voucher};
 pub use run_writer::RunWriter;
 pub use store::{Store, StoreOptions};
 pub use writer::WriterStats;

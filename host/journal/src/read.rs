@@ -1,80 +1,33 @@
-//! Reading runs back, and finding out whether they are still what was written.
+//! Reading runs back.
 //!
-//! Owns the walk along the chain. Invariant: an event is handed out only after its place, its link to the one before,
-//! its digest and its hash hold, and, where the payload is opened, after the seal has confirmed the plain columns.
+//! Invariant: an event is handed out only after its place, its link to the one before, its digest and its hash hold,
+//! and after the seal has confirmed the plain columns.
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
-use crate::envelope::{self, FORMAT_NUMBER, GENESIS, Link};
+use crate::envelope::{self, GENESIS};
 use crate::error::Error;
-use crate::event::{Binding, RunRow, StoredEvent};
+use crate::event::{RunRow, StoredEvent};
 use crate::id::{BlobId, RunId, hex, normalise, parse_digest};
+use crate::report::Broken;
 use crate::seal::{KeyOwner, NONCE_LENGTH, RunKey};
 use crate::store::Store;
+use crate::walk::Snapshot;
 use crate::writer::Place;
 
 /// Runs that a message about an unknown one names.
 const SHOWN: usize = 5;
-
-/// What verifying a run's chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChainReport {
-    /// Every event is as it was written, and the last one is the head.
-    Intact {
-        /// How many events there are.
-        events: u64,
-        /// How many of them had their payload erased on purpose.
-        erased: u64,
-        /// Whether the key was there, so that payloads and plain columns were checked too.
-        opened: bool,
-    },
-    /// Something was changed, cut or dropped.
-    Broken {
-        /// The first event that does not hold; 0 is the run's own row.
-        seq: u64,
-        /// What does not hold.
-        what: String,
-    },
-}
+/// What [`run_row`] reads.
+const COLUMNS: &str = "id, name, status, started_ms, ended_ms, epoch, head, detached";
 
 /// The parts of a run's row that never change.
 pub(crate) struct Record {
-    run: RunId,
-    name: String,
-    started_ms: i64,
-    key_id: String,
-    wrapped_key: Vec<u8>,
-}
-
-/// An event as its row has it; nothing of it is believed yet.
-struct Raw {
-    seq: i64,
-    format: i64,
-    epoch: i64,
-    previous: Vec<u8>,
-    kind: String,
-    time_ms: i64,
-    binding: Option<Binding>,
-    nonce: Vec<u8>,
-    digest: Vec<u8>,
-    body: Option<Vec<u8>>,
-    erased: bool,
-    hash: Vec<u8>,
-}
-
-/// A run's events and where its row says that it stands, all of one moment.
-struct Snapshot {
-    epoch: i64,
-    head: i64,
-    head_hash: Vec<u8>,
-    events: Vec<Raw>,
-}
-
-/// An event that does not hold.
-struct Fault {
-    seq: i64,
-    what: String,
+    pub(crate) run: RunId,
+    pub(crate) name: String,
+    pub(crate) started_ms: i64,
+    pub(crate) key_id: String,
+    pub(crate) wrapped_key: Vec<u8>,
 }
 
 impl Store {
@@ -83,13 +36,21 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn runs(&self) -> Result<Vec<RunRow>, Error> {
-        let mut reader = self.reader().await?.lock().await;
+        let mut reader = self.reader().await?;
         let rows = reader
-            .fetch_all(
-                "SELECT id, name, status, started_ms, ended_ms, epoch, head FROM run ORDER BY started_ms DESC, id",
-            )
+            .fetch_all(AssertSqlSafe(format!("SELECT {COLUMNS} FROM run ORDER BY started_ms DESC, id")))
             .await?;
         drop(reader);
+        rows.iter().map(run_row).collect()
+    }
+
+    /// The runs that have not ended, the earliest first: those that a process which drives runs has to resume.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn unfinished(&self) -> Result<Vec<RunRow>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM run WHERE ended_ms IS NULL ORDER BY started_ms, id");
+        let rows = self.reader().await?.fetch_all(AssertSqlSafe(sql)).await?;
         rows.iter().map(run_row).collect()
     }
 
@@ -98,8 +59,8 @@ impl Store {
     /// # Errors
     /// [`Error::UnknownRun`], [`Error::Database`].
     pub async fn run(&self, run: &RunId) -> Result<RunRow, Error> {
-        let sql = "SELECT id, name, status, started_ms, ended_ms, epoch, head FROM run WHERE id = ?";
-        let found = self.one(sqlx::query(sql).bind(run.to_string())).await?;
+        let sql = format!("SELECT {COLUMNS} FROM run WHERE id = ?");
+        let found = self.one(sqlx::query(AssertSqlSafe(sql)).bind(run.to_string())).await?;
         match found {
             Some(row) => run_row(&row),
             None => Err(self.unknown(run.as_str()).await?),
@@ -113,7 +74,7 @@ impl Store {
     /// [`Error::Database`].
     pub async fn resolve(&self, beginning: &str) -> Result<RunId, Error> {
         let wanted = normalise(beginning)?;
-        let mut reader = self.reader().await?.lock().await;
+        let mut reader = self.reader().await?;
         // `{` comes right after `z`, the last letter of the alphabet.
         let rows = reader
             .fetch_all(
@@ -142,8 +103,10 @@ impl Store {
     pub async fn read_run(&self, run: &RunId) -> Result<Vec<StoredEvent>, Error> {
         let record = self.record(run).await?;
         let key = self.run_key(&record)?;
-        let snapshot = self.snapshot(run).await?;
-        walk(self.id(), run, &snapshot).map_err(|fault| fault.error(run))?;
+        let snapshot = Snapshot::read(&mut *self.reader().await?, run).await?;
+        let Some(snapshot) = snapshot else { return Err(self.unknown(run.as_str()).await?) };
+        let broken = |broken: Broken| Error::broken(run, broken.at, broken.fault.to_string());
+        snapshot.walk(self.id(), run).map_err(broken)?;
         snapshot
             .events
             .into_iter()
@@ -151,7 +114,7 @@ impl Store {
                 if raw.erased {
                     return Err(Error::Erased { run: run.clone(), seq: raw.seq.unsigned_abs() });
                 }
-                let payload = open(self.id(), run, &key, &raw).map_err(|fault| fault.error(run))?;
+                let payload = raw.open(self.id(), run, &key).map_err(broken)?;
                 Ok(StoredEvent {
                     seq: raw.seq.unsigned_abs(),
                     epoch: raw.epoch.unsigned_abs(),
@@ -163,39 +126,6 @@ impl Store {
                 })
             })
             .collect()
-    }
-
-    /// Checks a run's chain. It needs no key; with one it also opens every payload, by which it checks the plain
-    /// columns.
-    ///
-    /// # Errors
-    /// [`Error::UnknownRun`], [`Error::Database`]. What is found about the run is in the report.
-    pub async fn verify(&self, run: &RunId) -> Result<ChainReport, Error> {
-        let record = self.record(run).await?;
-        let snapshot = self.snapshot(run).await?;
-        if let Err(fault) = walk(self.id(), run, &snapshot) {
-            return Ok(fault.report());
-        }
-        let key = match self.run_key(&record) {
-            Ok(key) => Some(key),
-            Err(Error::WrongKey { .. }) => {
-                let what = "the run's row (name, start or key) is not what was written".to_owned();
-                return Ok(ChainReport::Broken { seq: 0, what });
-            }
-            Err(_) => None,
-        };
-        if let Some(key) = &key {
-            for raw in snapshot.events.iter().filter(|raw| !raw.erased) {
-                if let Err(fault) = open(self.id(), run, key, raw) {
-                    return Ok(fault.report());
-                }
-            }
-        }
-        Ok(ChainReport::Intact {
-            events: snapshot.events.len() as u64,
-            erased: snapshot.events.iter().filter(|raw| raw.erased).count() as u64,
-            opened: key.is_some(),
-        })
     }
 
     /// A blob that was stored by [`RunWriter::put_blob`](crate::RunWriter::put_blob).
@@ -273,155 +203,18 @@ impl Store {
         Ok(Place { epoch, head, hash })
     }
 
-    async fn one<'q>(
+    pub(crate) async fn one<'q>(
         &self,
         query: sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<Option<SqliteRow>, Error> {
-        let mut reader = self.reader().await?.lock().await;
+        let mut reader = self.reader().await?;
         let connection: &mut SqliteConnection = &mut reader;
         Ok(connection.fetch_optional(query).await?)
     }
 
-    async fn unknown(&self, given: &str) -> Result<Error, Error> {
+    pub(crate) async fn unknown(&self, given: &str) -> Result<Error, Error> {
         let known = self.runs().await?.into_iter().take(SHOWN).map(|run| run.id).collect();
         Ok(Error::UnknownRun { given: given.to_owned(), known })
-    }
-
-    /// One statement, so that row and events are of one moment while another process appends.
-    async fn snapshot(&self, run: &RunId) -> Result<Snapshot, Error> {
-        const SQL: &str = "SELECT r.epoch AS run_epoch, r.head, r.head_hash, e.seq, e.format, e.epoch, e.previous, \
-            e.kind, e.time_ms, e.step, e.item, e.attempt, e.plugin, e.action, e.nonce, e.digest, \
-            coalesce(e.body, b.body) AS body, e.erased, e.hash \
-            FROM run r LEFT JOIN event e ON e.place BETWEEN r.number << 32 AND (r.number << 32) + 4294967295 \
-            LEFT JOIN blob b ON e.body IS NULL AND b.run = r.id AND b.digest = e.digest \
-            WHERE r.id = ? ORDER BY e.place";
-        let mut reader = self.reader().await?.lock().await;
-        let rows = reader.fetch_all(sqlx::query(SQL).bind(run.to_string())).await?;
-        drop(reader);
-        let Some(first) = rows.first() else { return Err(self.unknown(run.as_str()).await?) };
-        let mut events = Vec::with_capacity(rows.len());
-        if first.try_get::<Option<i64>, _>("seq")?.is_some() {
-            for row in &rows {
-                events.push(raw(row).map_err(|error| unreadable(run, row, error))?);
-            }
-        }
-        Ok(Snapshot {
-            epoch: first.try_get("run_epoch")?,
-            head: first.try_get("head")?,
-            head_hash: first.try_get("head_hash")?,
-            events,
-        })
-    }
-}
-
-impl Fault {
-    fn new(seq: i64, what: impl Into<String>) -> Self {
-        Self { seq, what: what.into() }
-    }
-
-    fn error(self, run: &RunId) -> Error {
-        Error::broken(run, self.seq.unsigned_abs(), self.what)
-    }
-
-    fn report(self) -> ChainReport {
-        ChainReport::Broken { seq: self.seq.unsigned_abs(), what: self.what }
-    }
-}
-
-/// Follows the chain without a key.
-fn walk(store: &str, run: &RunId, snapshot: &Snapshot) -> Result<(), Fault> {
-    let (mut seq, mut epoch, mut previous) = (0, 1, GENESIS.to_vec());
-    for raw in &snapshot.events {
-        seq += 1;
-        let fault = |what: &str| Err(Fault::new(seq, what));
-        if raw.seq != seq {
-            return fault("it is missing");
-        }
-        if raw.format != FORMAT_NUMBER {
-            return fault("its format is unknown");
-        }
-        if raw.previous != previous {
-            return fault("it does not name the hash of the event before");
-        }
-        if raw.epoch < epoch || raw.epoch > snapshot.epoch {
-            return fault("it was written under an epoch that was not its turn");
-        }
-        match &raw.body {
-            Some(body) if envelope::digest(&raw.nonce, body).as_slice() != raw.digest => {
-                return fault("its payload or nonce is not what was written");
-            }
-            Some(_) if raw.erased => return fault("it is marked as erased but has its payload"),
-            None if !raw.erased => return fault("its payload is missing"),
-            _ => {}
-        }
-        let link = Link {
-            store,
-            run,
-            seq,
-            epoch: raw.epoch,
-            previous: &raw.previous,
-            kind: &raw.kind,
-            time_ms: raw.time_ms,
-            digest: &raw.digest,
-        };
-        if link.hash().as_slice() != raw.hash {
-            return fault("its kind, time, epoch, digest or hash is not what was written");
-        }
-        epoch = raw.epoch;
-        previous.clone_from(&raw.hash);
-    }
-    if snapshot.head > seq {
-        return Err(Fault::new(seq + 1, "it is missing"));
-    }
-    if snapshot.head != seq || snapshot.head_hash != previous {
-        return Err(Fault::new(seq, "it is not the head that the run's row names"));
-    }
-    Ok(())
-}
-
-fn open(store: &str, run: &RunId, key: &RunKey, raw: &Raw) -> Result<Vec<u8>, Fault> {
-    let bound = envelope::event_binding(store, run, raw.seq, &raw.kind, raw.binding.as_ref());
-    raw.body.as_deref().and_then(|body| key.open(&raw.nonce, body, &bound)).ok_or_else(|| {
-        Fault::new(raw.seq, "its step, item, attempt, plugin or action is not what was sealed")
-    })
-}
-
-fn raw(row: &SqliteRow) -> Result<Raw, sqlx::Error> {
-    let step: Option<String> = row.try_get("step")?;
-    let item: Option<String> = row.try_get("item")?;
-    let attempt: Option<u32> = row.try_get("attempt")?;
-    let plugin_digest: Option<String> = row.try_get("plugin")?;
-    let action: Option<String> = row.try_get("action")?;
-    let stray = item.is_some() || attempt.is_some() || plugin_digest.is_some() || action.is_some();
-    let binding = match step {
-        Some(step) => Some(Binding { step, item, attempt, plugin_digest, action }),
-        // Without a step there is nothing that the others could belong to: let the seal refuse it.
-        None if stray => Some(Binding { step: String::new(), item, attempt, plugin_digest, action }),
-        None => None,
-    };
-    Ok(Raw {
-        seq: row.try_get("seq")?,
-        format: row.try_get("format")?,
-        epoch: row.try_get("epoch")?,
-        previous: row.try_get("previous")?,
-        kind: row.try_get("kind")?,
-        time_ms: row.try_get("time_ms")?,
-        binding,
-        nonce: row.try_get("nonce")?,
-        digest: row.try_get("digest")?,
-        body: row.try_get("body")?,
-        erased: row.try_get::<i64, _>("erased")? != 0,
-        hash: row.try_get("hash")?,
-    })
-}
-
-/// A column holds what can't have been written, such as a negative attempt or text that is not UTF-8.
-fn unreadable(run: &RunId, row: &SqliteRow, error: sqlx::Error) -> Error {
-    match (row.try_get::<i64, _>("seq"), error) {
-        (Ok(seq), sqlx::Error::ColumnDecode { index, .. }) => {
-            Error::broken(run, seq.unsigned_abs(), format!("its column {index} can't be read"))
-        }
-        (_, error) => Error::Database(error),
     }
 }
 
@@ -434,6 +227,7 @@ fn run_row(row: &SqliteRow) -> Result<RunRow, Error> {
         ended_ms: row.try_get(4)?,
         epoch: row.try_get::<i64, _>(5)?.unsigned_abs(),
         head: row.try_get::<i64, _>(6)?.unsigned_abs(),
+        detached: row.try_get::<i64, _>(7)? != 0,
     })
 }
 

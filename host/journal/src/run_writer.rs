@@ -8,41 +8,46 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::attest::{self, Head, Mark, SIGNED_EVERY, SignedHead, Unlinked};
+use crate::clock;
+use crate::engine_key::EngineKey;
 use crate::envelope::{self, INLINE_LIMIT, Link};
 use crate::error::Error;
 use crate::event::NewEvent;
 use crate::id::{BlobId, RunId, parse_digest};
+use crate::inbox::{Message, Seen};
 use crate::lock::RunLock;
+use crate::queued::Queued;
+use crate::reader::Reader;
 use crate::seal::RunKey;
-use crate::writer::{Blob, Change, Component, Member, Place, SealedEvent, WriterHandle};
+use crate::writer::{Append, Blob, Change, Member, Place, SealedEvent, WriterHandle};
 
 /// Longer kinds, steps and other words are refused.
-const WORD_LIMIT: usize = 4096;
+pub(crate) const WORD_LIMIT: usize = 4096;
 /// Longer payloads and blobs are refused. What a run stores of an output is far below.
 const PAYLOAD_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The owner's handle of a run. Dropping it frees the run for others.
 pub struct RunWriter {
     run: RunId,
-    store: Arc<str>,
+    writing: Writing,
     key: RunKey,
-    writer: WriterHandle,
     place: Place,
     /// Present until the first commit, which makes the run.
     creation: Option<Change>,
     queued: Queued,
     pending: Option<Pending>,
+    inbox: Seen,
     /// Held, not read.
     _lock: RunLock,
 }
 
-/// What goes with the next commit.
-#[derive(Default)]
-struct Queued {
-    status: Option<String>,
-    ended_ms: Option<i64>,
-    blobs: Vec<Blob>,
-    components: Vec<Component>,
+/// What it takes to write a run of a store, beside the run itself.
+pub(crate) struct Writing {
+    pub(crate) store: Arc<str>,
+    pub(crate) writer: WriterHandle,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) engine: Arc<EngineKey>,
 }
 
 struct Pending {
@@ -62,23 +67,16 @@ impl std::fmt::Debug for RunWriter {
 }
 
 impl RunWriter {
-    pub(crate) fn new(
-        store: Arc<str>,
-        run: RunId,
-        key: RunKey,
-        writer: WriterHandle,
-        place: Place,
-        lock: RunLock,
-    ) -> Self {
+    pub(crate) fn new(writing: Writing, run: RunId, key: RunKey, place: Place, lock: RunLock) -> Self {
         Self {
             run,
-            store,
+            writing,
             key,
-            writer,
             place,
             creation: None,
             queued: Queued::default(),
             pending: None,
+            inbox: Seen::default(),
             _lock: lock,
         }
     }
@@ -128,7 +126,7 @@ impl RunWriter {
     /// [`Error::BadEvent`] for more than 64 MiB; [`Error::Random`].
     pub fn put_blob(&mut self, bytes: &[u8]) -> Result<BlobId, Error> {
         limit("a blob", bytes.len(), PAYLOAD_LIMIT)?;
-        let (nonce, body) = self.key.seal(&envelope::blob_binding(&self.store, &self.run), bytes)?;
+        let (nonce, body) = self.key.seal(&envelope::blob_binding(&self.writing.store, &self.run), bytes)?;
         let digest = envelope::digest(&nonce, &body);
         self.queued.blobs.push((digest, [nonce.as_slice(), &body].concat()));
         Ok(BlobId(digest))
@@ -149,36 +147,78 @@ impl RunWriter {
         self.queued.components.push((digest, bytes));
     }
 
+    /// The messages that wait for this run, in the order in which they were posted, but for those that are queued to be
+    /// [consumed](Self::consume). Cheap while nothing was committed to the store since the last look.
+    ///
+    /// # Errors
+    /// [`Error::BadMessage`], [`Error::Database`].
+    pub async fn inbox(&mut self) -> Result<Vec<Message>, Error> {
+        let Writing { reader, store, .. } = &self.writing;
+        let waiting = self.inbox.look(reader, store, &self.run, &self.key).await?;
+        let consumed = |message: &&Message| self.queued.consumed.contains(&message.id);
+        Ok(waiting.iter().filter(|message| !consumed(message)).cloned().collect())
+    }
+
+    /// Lets the next [`append`](Self::append) take a message out of the inbox, together with the events that it
+    /// caused. An id that is not there is nothing to take.
+    pub fn consume(&mut self, id: &str) {
+        self.queued.consume(id);
+    }
+
+    /// Lets the next [`append`](Self::append) acquire a group's lock, or be refused as a whole. What the run holds it
+    /// keeps, also when its process ends, until it is [released](Self::queue_unlock).
+    ///
+    /// # Errors
+    /// [`Error::BadEvent`] for a name that is empty or too long.
+    pub fn queue_lock(&mut self, group: &str) -> Result<(), Error> {
+        check_group(group)?;
+        self.queued.lock(group);
+        Ok(())
+    }
+
+    /// Lets the next [`append`](Self::append) release a group's lock, if the run holds it.
+    ///
+    /// # Errors
+    /// [`Error::BadEvent`] for a name that is empty or too long.
+    pub fn queue_unlock(&mut self, group: &str) -> Result<(), Error> {
+        check_group(group)?;
+        self.queued.unlock(group);
+        Ok(())
+    }
+
     /// Appends events in one commit, together with what was queued by [`set_status`](Self::set_status),
-    /// [`put_blob`](Self::put_blob) and [`put_component`](Self::put_component). When it answers `Ok` all of it is
+    /// [`put_blob`](Self::put_blob), [`put_component`](Self::put_component), [`consume`](Self::consume),
+    /// [`queue_lock`](Self::queue_lock) and [`queue_unlock`](Self::queue_unlock). When it answers `Ok` all of it is
     /// durable; without events and with nothing queued it does nothing.
     ///
     /// If this future is dropped the events may or may not be stored; the next append finds out first and goes on
     /// from there.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when another process has taken the run over, [`Error::Contended`] when another process kept
+    /// [`Error::Fenced`] when another process has taken the run over, [`Error::GroupBusy`] when another run holds a group
+    /// that was to be locked (nothing was written, the locks are not queued any more), [`Error::Contended`] when another process kept
     /// the write lock (nothing was written, the same may be appended again), [`Error::StoreStopped`] after any failed
     /// commit, [`Error::BadEvent`] and [`Error::Database`] when the store can't take these events.
     pub async fn append(&mut self, events: Vec<NewEvent>) -> Result<(), Error> {
         // An append that was given up may have been refused; that was its caller's to see.
         if let Err(error) = self.settle().await
-            && !matches!(error, Error::Contended | Error::Database(_))
+            && !matches!(error, Error::Contended | Error::GroupBusy { .. } | Error::Database(_))
         {
             return Err(error);
         }
         for event in &events {
             check(event)?;
         }
-        let writer = self.writer.clone();
+        let writer = self.writing.writer.clone();
         let slot = writer.reserve().await?;
         if events.is_empty() && self.queued.is_empty() && self.creation.is_none() {
             return Ok(());
         }
-        let member = self.seal(events)?;
-        let place = member.to;
+        let append = self.seal(events)?;
+        let place = append.to;
         let queued = std::mem::take(&mut self.queued);
-        self.pending = Some(Pending { answer: slot.send(member), place, queued });
+        let answer = slot.send(Member::Append(Box::new(append)));
+        self.pending = Some(Pending { answer, place, queued });
         self.settle().await
     }
 
@@ -193,17 +233,17 @@ impl RunWriter {
                 Ok(())
             }
             Ok(Err(error)) => {
-                self.queued.put_before(queued);
+                self.queued.put_before(queued, &error);
                 Err(error)
             }
-            Err(_) => Err(self.writer.stopped()),
+            Err(_) => Err(self.writing.writer.stopped()),
         }
     }
 
     /// Seals events into a member of a commit. What was queued stays so until the commit is answered.
-    fn seal(&self, events: Vec<NewEvent>) -> Result<Member, Error> {
+    fn seal(&self, events: Vec<NewEvent>) -> Result<Append, Error> {
         let mut to = self.place;
-        let mut blobs = self.queued.blobs.clone();
+        let mut blobs = Vec::new();
         let mut sealed = Vec::with_capacity(events.len());
         for event in events {
             let (event, blob) = self.seal_event(event, to)?;
@@ -211,26 +251,61 @@ impl RunWriter {
             blobs.extend(blob);
             sealed.push(event);
         }
-        Ok(Member {
+        let chain = self.chain();
+        Ok(Append {
             run: self.run.clone(),
             change: self.creation.clone().unwrap_or(Change::From(self.place)),
             to,
-            status: self.queued.status.clone(),
-            ended_ms: self.queued.ended_ms,
+            heads: self.heads(&sealed, &to, !chain.is_empty()),
+            chain,
             events: sealed,
             blobs,
-            components: self.queued.components.clone(),
+            queued: self.queued.clone(),
         })
+    }
+
+    /// What goes into the store's chain: that the run starts, that it ends.
+    fn chain(&self) -> Vec<Unlinked> {
+        let unlinked = |mark, label: &str, time_ms| Unlinked {
+            store: Arc::clone(&self.writing.store),
+            engine: Arc::clone(&self.writing.engine),
+            mark,
+            label: label.to_owned(),
+            time_ms,
+        };
+        let start = match &self.creation {
+            Some(Change::Create { name, started_ms, .. }) => Some(unlinked(Mark::Start, name, *started_ms)),
+            _ => None,
+        };
+        let status = self.queued.status.as_deref().unwrap_or_default();
+        let end = self.queued.ended_ms.map(|ended_ms| unlinked(Mark::End, status, ended_ms));
+        start.into_iter().chain(end).collect()
+    }
+
+    /// Signs what is to be signed of a commit: certain events, and where it leaves the run if that is asked for.
+    fn heads(&self, events: &[SealedEvent], to: &Place, last: bool) -> Vec<SignedHead> {
+        let signed = |event: &&SealedEvent| attest::is_signed(&event.kind) || event.seq % SIGNED_EVERY == 0;
+        let mut places: Vec<_> = events.iter().filter(signed).map(|event| (event.seq, event.hash)).collect();
+        if last && places.last().is_none_or(|(seq, _)| *seq != to.head) {
+            places.push((to.head, to.hash));
+        }
+        let sign = |(seq, hash): (i64, [u8; 32])| {
+            let time_ms = clock::now_ms();
+            let Writing { store, engine, .. } = &self.writing;
+            let head = Head { store, run: &self.run, seq, epoch: to.epoch, hash: &hash, time_ms };
+            SignedHead { seq, hash, time_ms, signature: engine.sign(&head.message()) }
+        };
+        places.into_iter().map(sign).collect()
     }
 
     fn seal_event(&self, event: NewEvent, from: Place) -> Result<(SealedEvent, Option<Blob>), Error> {
         let NewEvent { kind, time_ms, binding, payload } = event;
         let seq = from.head + 1;
-        let bound = envelope::event_binding(&self.store, &self.run, seq, &kind, binding.as_ref());
+        let bound = envelope::event_binding(&self.writing.store, &self.run, seq, &kind, binding.as_ref());
         let (nonce, body) = self.key.seal(&bound, &payload)?;
         let digest = envelope::digest(&nonce, &body);
         let link = Link {
-            store: &self.store,
+            store: &self.writing.store,
             run: &self.run,
             seq,
             epoch: from.epoch,
@@ -246,23 +321,6 @@ impl RunWriter {
             SealedEvent { seq, previous: from.hash, kind, time_ms, binding, nonce, digest, body, hash },
             blob,
         ))
-    }
-}
-
-impl Queued {
-    /// Queues again what was queued earlier; what was said since counts.
-    fn put_before(&mut self, earlier: Self) {
-        self.status = self.status.take().or(earlier.status);
-        self.ended_ms = self.ended_ms.or(earlier.ended_ms);
-        self.blobs.splice(0..0, earlier.blobs);
-        self.components.splice(0..0, earlier.components);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.status.is_none()
-            && self.ended_ms.is_none()
-            && self.blobs.is_empty()
-            && self.components.is_empty()
     }
 }
 
@@ -292,7 +350,14 @@ fn check(event: &NewEvent) -> Result<(), Error> {
         .try_for_each(|word| limit("a word that an event belongs to", word.len(), WORD_LIMIT))
 }
 
-fn limit(what: &str, length: usize, limit: usize) -> Result<(), Error> {
+fn check_group(group: &str) -> Result<(), Error> {
+    if group.is_empty() {
+        return Err(Error::BadEvent { what: "a group needs a name".to_owned() });
+    }
+    limit("the name of a group", group.len(), WORD_LIMIT)
+}
+
+pub(crate) fn limit(what: &str, length: usize, limit: usize) -> Result<(), Error> {
     if length > limit {
         return Err(Error::BadEvent { what: format!("{what} has {length} bytes, more than {limit}") });
     }

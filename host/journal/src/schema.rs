@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
+use crate::engine_key::EnginePublic;
 use crate::error::Error;
 use crate::files;
 
@@ -28,11 +29,16 @@ const BUSY: Duration = Duration::from_secs(10);
 /// an event's place is an integer, the run's number and the event's, so that its table grows at its end and no row is
 /// too long for its page, as it would be in a key's own tree. `run` and `seq` are read out of the place and take no
 /// room.
+///
+/// A consumed `message` keeps its row without the body, so that its id is known. `hold` has a row for each time that a
+/// run came to hold a group. What is signed is described in `attest`; `head` and `chain` name runs that need not be
+/// there any more.
 const TABLES: &str = "
 CREATE TABLE meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     store TEXT NOT NULL,
-    key_id TEXT NOT NULL
+    key_id TEXT NOT NULL,
+    engine_key BLOB NOT NULL
 ) STRICT;
 CREATE TABLE run (
     number INTEGER PRIMARY KEY CHECK (number BETWEEN 1 AND 2147483647),
@@ -45,8 +51,10 @@ CREATE TABLE run (
     head INTEGER NOT NULL CHECK (head BETWEEN 0 AND 4294967295),
     head_hash BLOB NOT NULL,
     key_id TEXT NOT NULL,
-    wrapped_key BLOB NOT NULL
+    wrapped_key BLOB NOT NULL,
+    detached INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX unfinished ON run (started_ms) WHERE ended_ms IS NULL;
 CREATE TABLE event (
     place INTEGER PRIMARY KEY,
     run INTEGER NOT NULL AS (place >> 32) REFERENCES run (number),
@@ -73,6 +81,45 @@ CREATE TABLE blob (
     body BLOB NOT NULL,
     PRIMARY KEY (run, digest)
 ) STRICT;
+CREATE TABLE message (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL REFERENCES run (id),
+    id TEXT NOT NULL,
+    posted_ms INTEGER NOT NULL,
+    nonce BLOB NOT NULL,
+    body BLOB,
+    UNIQUE (run, id)
+) STRICT;
+CREATE INDEX waiting ON message (run, place) WHERE body IS NOT NULL;
+CREATE TABLE hold (
+    name TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    run TEXT NOT NULL REFERENCES run (id),
+    released INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, fence)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX holder ON hold (name) WHERE released = 0;
+CREATE TABLE head (
+    run TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    time_ms INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE chain (
+    number INTEGER PRIMARY KEY,
+    previous BLOB NOT NULL,
+    mark TEXT NOT NULL,
+    run TEXT NOT NULL,
+    label TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    run_hash BLOB NOT NULL,
+    time_ms INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT;
 CREATE TABLE component (
     digest BLOB PRIMARY KEY,
     body BLOB NOT NULL
@@ -94,6 +141,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[];
 pub(crate) struct Meta {
     pub(crate) store: String,
     pub(crate) key_id: String,
+    pub(crate) engine: EnginePublic,
     /// The plugins it holds.
     pub(crate) components: Vec<[u8; 32]>,
 }
@@ -186,15 +234,20 @@ pub(crate) async fn create(
     connection: &mut SqliteConnection,
     store: &str,
     key_id: &str,
+    engine: &EnginePublic,
 ) -> Result<(), Error> {
     connection.execute("PRAGMA journal_mode = WAL").await?;
     let sql = format!(
-        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES (1, ?1, ?2); \
+        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES (1, ?1, ?2, ?3); \
          PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
     );
     connection
         .execute(
-            sqlx::query(AssertSqlSafe(sql)).bind(store.to_owned()).bind(key_id.to_owned()).persistent(false),
+            sqlx::query(AssertSqlSafe(sql))
+                .bind(store.to_owned())
+                .bind(key_id.to_owned())
+                .bind(engine.bytes().to_vec())
+                .persistent(false),
         )
         .await?;
     Ok(())
@@ -233,14 +286,15 @@ pub(crate) async fn migrate(
 
 /// The store's identity and what it holds.
 pub(crate) async fn meta(connection: &mut SqliteConnection, path: &Path) -> Result<Meta, Error> {
-    let rows = connection.fetch_all("SELECT store, key_id FROM meta; SELECT digest FROM component").await?;
-    let (first, components) = rows.split_first().ok_or_else(|| Error::NotAStore {
-        path: path.to_path_buf(),
-        what: "its identity is missing".to_owned(),
-    })?;
+    let sql = "SELECT store, key_id, engine_key FROM meta; SELECT digest FROM component";
+    let rows = connection.fetch_all(sql).await?;
+    let not_a_store = |what: &str| Error::NotAStore { path: path.to_path_buf(), what: what.to_owned() };
+    let (first, components) = rows.split_first().ok_or_else(|| not_a_store("its identity is missing"))?;
     Ok(Meta {
         store: first.try_get(0)?,
         key_id: first.try_get(1)?,
+        engine: EnginePublic::from_bytes(first.try_get(2)?)
+            .ok_or_else(|| not_a_store("its engine key is none"))?,
         components: components
             .iter()
             .filter_map(|row| row.try_get::<Vec<u8>, _>(0).ok().and_then(|digest| digest.try_into().ok()))
@@ -267,6 +321,7 @@ fn not_a_database(path: &Path, error: sqlx::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine_key::EngineKey;
 
     #[test]
     fn sqlite_versions_with_the_wal_fault_are_refused() {
@@ -282,7 +337,8 @@ mod tests {
         let path = folder.path().join("store.db");
         prepare_file(&path).unwrap();
         let mut connection = connect(&path).await.unwrap();
-        create(&mut connection, "s", "k").await.unwrap();
+        let engine = EngineKey::create(&folder.path().join("keys"), "s").unwrap().public();
+        create(&mut connection, "s", "k", &engine).await.unwrap();
         assert_eq!(migrate(&mut connection, &path, 1, MIGRATIONS).await.unwrap(), None);
 
         let next =

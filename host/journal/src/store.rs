@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::MutexGuard;
 
+use crate::engine_key::{EngineKey, EnginePublic};
 use crate::envelope::GENESIS;
 use crate::error::Error;
 use crate::event::{NewEvent, NewRun};
@@ -18,7 +19,8 @@ use crate::files;
 use crate::id::{RunId, hex};
 use crate::key::StoreKey;
 use crate::lock::{self, Owner, RunLock};
-use crate::run_writer::{RunWriter, checked_component};
+use crate::reader::Reader;
+use crate::run_writer::{RunWriter, Writing, checked_component};
 use crate::schema::{self, Meta};
 use crate::seal::{KeyOwner, RunKey};
 use crate::writer::{Change, Place, WriterHandle, WriterStats};
@@ -42,8 +44,10 @@ pub struct Store {
     identity: Arc<str>,
     key_id: String,
     components: HashSet<[u8; 32]>,
+    engine: EnginePublic,
     key: OnceLock<StoreKey>,
-    reader: OnceCell<Mutex<SqliteConnection>>,
+    engine_key: OnceLock<Arc<EngineKey>>,
+    reader: Arc<Reader>,
     writer: Option<WriterHandle>,
 }
 
@@ -81,7 +85,7 @@ impl Store {
             lay_out(&mut connection, &options).await?;
         }
         let meta = schema::meta(&mut connection, path).await?;
-        Ok(Self::with(options, meta, OnceCell::new(), Some(WriterHandle::start(connection))))
+        Ok(Self::with(options, meta, None, Some(WriterHandle::start(connection))))
     }
 
     /// Opens a store to read it, also while another process writes it. `create` has no meaning here.
@@ -107,22 +111,24 @@ impl Store {
             return Err(Error::NotAStore { path: path.clone(), what });
         }
         let meta = schema::meta(&mut connection, path).await?;
-        Ok(Self::with(options, meta, OnceCell::new_with(Some(Mutex::new(connection))), None))
+        Ok(Self::with(options, meta, Some(connection), None))
     }
 
     fn with(
         options: StoreOptions,
         meta: Meta,
-        reader: OnceCell<Mutex<SqliteConnection>>,
+        reading: Option<SqliteConnection>,
         writer: Option<WriterHandle>,
     ) -> Self {
         Self {
+            reader: Arc::new(Reader::new(options.path.clone(), reading)),
             options,
             identity: meta.store.into(),
             key_id: meta.key_id,
             components: meta.components.into_iter().collect(),
+            engine: meta.engine,
             key: OnceLock::new(),
-            reader,
+            engine_key: OnceLock::new(),
             writer,
         }
     }
@@ -139,12 +145,13 @@ impl Store {
         &self.options.state_dir
     }
 
-    /// Reads and checks the store's key, so that a missing one is found before anything is begun.
+    /// Reads and checks the store's key and the engine's, so that a missing one is found before anything is begun.
     ///
     /// # Errors
     /// [`Error::NoKey`], [`Error::UnsafeKey`], [`Error::DamagedKey`], [`Error::Io`].
     pub fn check_key(&self) -> Result<(), Error> {
-        self.key(&self.key_id).map(drop)
+        self.key(&self.key_id)?;
+        self.signer().map(drop)
     }
 
     /// Creates a run and its first events in one commit; this process owns it from then on.
@@ -155,14 +162,16 @@ impl Store {
     pub async fn create_run(&self, run: NewRun, events: Vec<NewEvent>) -> Result<RunWriter, Error> {
         let writer = self.writer()?;
         let store_key = self.key(&self.key_id)?;
-        let NewRun { id, name, status, started_ms, components } = run;
+        let signer = self.signer()?;
+        let NewRun { id, name, status, started_ms, detached, components } = run;
         let lock = RunLock::acquire(&self.locks(), &id).await?;
         let owner = KeyOwner { store: &self.identity, run: &id, name: &name, started_ms };
         let (key, wrapped_key) = RunKey::create(store_key, &owner)?;
         let place = Place { epoch: 1, head: 0, hash: GENESIS };
-        let creation = Change::Create { name, started_ms, key_id: self.key_id.clone(), wrapped_key };
-        let mut run = RunWriter::new(self.identity.clone(), id, key, writer.clone(), place, lock)
-            .creating(creation, status);
+        let key_id = self.key_id.clone();
+        let creation = Change::Create { name, started_ms, key_id, wrapped_key, detached };
+        let mut run =
+            RunWriter::new(self.writing(writer, signer), id, key, place, lock).creating(creation, status);
         for (digest, bytes) in components {
             let parsed = crate::id::parse_digest(&digest)?;
             if !self.components.contains(&parsed) {
@@ -180,12 +189,12 @@ impl Store {
     /// last event, [`Error::WrongKey`], and those of [`create_run`](Self::create_run).
     pub async fn take_over(&self, run: &RunId) -> Result<RunWriter, Error> {
         let writer = self.writer()?;
+        let signer = self.signer()?;
         let lock = RunLock::acquire(&self.locks(), run).await?;
         let record = self.record(run).await?;
         let key = self.run_key(&record)?;
         let place = self.head_of(run).await?;
-        let mut owner =
-            RunWriter::new(self.identity.clone(), run.clone(), key, writer.clone(), place, lock).raising();
+        let mut owner = RunWriter::new(self.writing(writer, signer), run.clone(), key, place, lock).raising();
         owner.append(Vec::new()).await?;
         Ok(owner)
     }
@@ -212,7 +221,16 @@ impl Store {
         }
     }
 
-    fn writer(&self) -> Result<&WriterHandle, Error> {
+    fn writing(&self, writer: &WriterHandle, engine: Arc<EngineKey>) -> Writing {
+        Writing {
+            store: Arc::clone(&self.identity),
+            writer: writer.clone(),
+            reader: Arc::clone(&self.reader),
+            engine,
+        }
+    }
+
+    pub(crate) fn writer(&self) -> Result<&WriterHandle, Error> {
         self.writer.as_ref().ok_or(Error::ReadOnly)
     }
 
@@ -220,11 +238,31 @@ impl Store {
         self.options.state_dir.join("locks")
     }
 
-    /// A connection that only reads, opened when it is first needed: a run that just goes forward needs none.
-    pub(crate) async fn reader(&self) -> Result<&Mutex<SqliteConnection>, Error> {
-        self.reader
-            .get_or_try_init(async || Ok(Mutex::new(schema::connect_to_read(&self.options.path).await?)))
-            .await
+    /// A connection that only reads.
+    pub(crate) async fn reader(&self) -> Result<MutexGuard<'_, SqliteConnection>, Error> {
+        self.reader.lock().await
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    pub(crate) fn key_dir(&self) -> &Path {
+        &self.options.key_dir
+    }
+
+    /// The key that signs, as the store names it.
+    pub(crate) fn engine(&self) -> &EnginePublic {
+        &self.engine
+    }
+
+    /// The engine's key. It is read once.
+    fn signer(&self) -> Result<Arc<EngineKey>, Error> {
+        if let Some(key) = self.engine_key.get() {
+            return Ok(Arc::clone(key));
+        }
+        let key = EngineKey::load(&self.options.key_dir, &self.identity, &self.engine.id)?;
+        Ok(Arc::clone(self.engine_key.get_or_init(|| Arc::new(key))))
     }
 
     /// The store key of that id. The current one is read once.
@@ -256,7 +294,9 @@ async fn lay_out(connection: &mut SqliteConnection, options: &StoreOptions) -> R
         let key = StoreKey::create(&options.key_dir)?;
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(Error::Random)?;
-        schema::create(connection, &hex(&id), &key.id).await?;
+        let id = hex(&id);
+        let engine = EngineKey::create(&options.key_dir, &id)?;
+        schema::create(connection, &id, &key.id, &engine.public()).await?;
     } else if let Some(copy) = schema::migrate(connection, path, found.version, schema::MIGRATIONS).await? {
         tracing::info!(copy = %copy.display(), "the store was migrated after a copy");
     }

@@ -2,8 +2,8 @@
 //! together.
 //!
 //! Owns the writing connection. Refuses to know keys and payloads: what comes here is sealed. Invariants:
-//! - A commit is one call of the database: all statements, `BEGIN IMMEDIATE` to `COMMIT`, in one query with its
-//!   arguments, since each call costs a change of thread.
+//! - A commit is one call of the database, or two if it locks a group or starts or ends a run (see [`script`]), since
+//!   each call costs a change of thread.
 //! - A member is written only if its run still has the epoch and head that the member was made for; what a member
 //!   writes depends on that one check, so a fenced member changes nothing and disturbs nobody.
 //! - If the database refuses a statement, the batch is rolled back and each member is tried alone, so one bad
@@ -14,25 +14,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments, AssertSqlSafe, Connection, Either, Encode, Executor, Sqlite, Type};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection, Either, Executor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::envelope::FORMAT_NUMBER;
+use crate::attest::{SignedHead, Unlinked};
 use crate::error::Error;
 use crate::event::Binding;
 use crate::id::RunId;
+use crate::queued::Queued;
+use crate::script::{self, Answers, Check, Script};
 
 /// Jobs that may wait for the writer before senders wait too.
 const QUEUE: usize = 256;
 /// Members of one commit. SQLite copies what is left of a text for each statement in it, so that longer texts cost
 /// more than they save.
 const BATCH: usize = 128;
-/// Events that one statement inserts; well below SQLite's limit of 32766 arguments.
-const ROWS: usize = 200;
-/// Texts of at most so many statements and events are kept prepared: there are few different ones.
-const KEPT_STATEMENTS: usize = 8;
-const KEPT_EVENTS: usize = 4;
 
 /// A ciphertext that is kept apart, and the digest by which it is found.
 pub(crate) type Blob = ([u8; 32], Vec<u8>);
@@ -64,26 +61,52 @@ pub(crate) struct SealedEvent {
 /// What makes a run's row say what it says after the commit.
 #[derive(Clone)]
 pub(crate) enum Change {
-    Create { name: String, started_ms: i64, key_id: String, wrapped_key: Vec<u8> },
+    Create { name: String, started_ms: i64, key_id: String, wrapped_key: Vec<u8>, detached: bool },
     From(Place),
 }
 
 /// One run's part of a commit.
-pub(crate) struct Member {
+pub(crate) enum Member {
+    Append(Box<Append>),
+    Post(Post),
+}
+
+/// What the owner of a run writes.
+pub(crate) struct Append {
     pub(crate) run: RunId,
     pub(crate) change: Change,
     pub(crate) to: Place,
-    pub(crate) status: Option<String>,
-    pub(crate) ended_ms: Option<i64>,
     pub(crate) events: Vec<SealedEvent>,
+    /// Those of the events.
     pub(crate) blobs: Vec<Blob>,
-    pub(crate) components: Vec<Component>,
+    pub(crate) heads: Vec<SignedHead>,
+    pub(crate) chain: Vec<Unlinked>,
+    pub(crate) queued: Queued,
+}
+
+/// What anybody writes for a run: a sealed message.
+pub(crate) struct Post {
+    pub(crate) run: RunId,
+    pub(crate) id: String,
+    pub(crate) posted_ms: i64,
+    pub(crate) nonce: [u8; 24],
+    pub(crate) body: Vec<u8>,
+}
+
+impl Member {
+    /// Whether what it writes can be told only after its check.
+    fn is_checked_first(&self) -> bool {
+        match self {
+            Self::Append(append) => !append.chain.is_empty() || !append.queued.locks.is_empty(),
+            Self::Post(_) => false,
+        }
+    }
 }
 
 type Answer = oneshot::Sender<Result<(), Error>>;
 
 enum Job {
-    Commit(Box<Member>, Answer),
+    Commit(Member, Answer),
     Close(oneshot::Sender<()>),
 }
 
@@ -132,6 +155,12 @@ impl WriterHandle {
         }
     }
 
+    /// Writes a message.
+    pub(crate) async fn post(&self, post: Post) -> Result<(), Error> {
+        let answer = self.reserve().await?.send(Member::Post(post));
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
     /// Finishes what is queued and closes the connection.
     pub(crate) async fn close(&self) {
         let (answer, done) = oneshot::channel();
@@ -160,7 +189,7 @@ pub(crate) struct Slot<'a>(mpsc::Permit<'a, Job>);
 impl Slot<'_> {
     pub(crate) fn send(self, member: Member) -> oneshot::Receiver<Result<(), Error>> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(Job::Commit(Box::new(member), answer));
+        self.0.send(Job::Commit(member, answer));
         receiver
     }
 }
@@ -188,7 +217,7 @@ impl Writer {
             let (mut members, mut closing) = (Vec::with_capacity(jobs.len()), Vec::new());
             for job in jobs.drain(..) {
                 match job {
-                    Job::Commit(member, answer) => members.push((*member, answer)),
+                    Job::Commit(member, answer) => members.push((member, answer)),
                     Job::Close(answer) => closing.push(answer),
                 }
             }
@@ -213,9 +242,9 @@ impl Writer {
     async fn commit_all(&mut self, members: Vec<(Member, Answer)>) -> Result<(), String> {
         let (members, mut answers): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         match self.commit(&members).await {
-            Ok(written) => {
-                for ((member, answer), written) in members.iter().zip(answers).zip(written) {
-                    reply(answer, verdict(member, written));
+            Ok(verdicts) => {
+                for (answer, verdict) in answers.into_iter().zip(verdicts) {
+                    reply(answer, verdict);
                 }
                 return Ok(());
             }
@@ -239,9 +268,7 @@ impl Writer {
         let mut alone = members.chunks(1).zip(answers);
         while let Some((member, answer)) = alone.next() {
             let outcome = match self.commit(member).await {
-                Ok(written) => {
-                    member.iter().zip(written).try_for_each(|(member, written)| verdict(member, written))
-                }
+                Ok(verdicts) => verdicts.into_iter().collect(),
                 Err(Fault::Contended) => Err(Error::Contended),
                 Err(Fault::Refused(error)) => Err(Error::Database(error)),
                 Err(Fault::Stop(why)) => {
@@ -267,22 +294,47 @@ impl Writer {
         why.to_owned()
     }
 
-    /// One commit; answers which members were written.
-    async fn commit(&mut self, members: &[Member]) -> Result<Vec<bool>, Fault> {
-        let (script, checks) = script(members).map_err(Fault::Refused)?;
-        let statements = script.statements;
-        let mut changed = Vec::with_capacity(statements);
+    /// One commit; answers what became of each member.
+    async fn commit(&mut self, members: &[Member]) -> Result<Vec<Result<(), Error>>, Fault> {
+        let verdicts = if members.iter().any(Member::is_checked_first) {
+            self.commit_after_checks(members).await?
+        } else {
+            let (script, checks) = script::whole(members).map_err(Fault::Refused)?;
+            let answers = self.call(script).await?;
+            verdicts(members, &checks, &answers)
+        };
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.counters.members.fetch_add(members.len() as u64, Ordering::Relaxed);
+        Ok(verdicts)
+    }
+
+    /// The same in two calls of one transaction, where the first one tells what the second has to write.
+    async fn commit_after_checks(&mut self, members: &[Member]) -> Result<Vec<Result<(), Error>>, Fault> {
+        let mut checks = script::checks(members).map_err(Fault::Refused)?;
+        let answers = self.call(std::mem::take(&mut checks.script)).await?;
+        let verdicts = verdicts(members, &checks.checks, &answers);
+        let written = members.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
+        let rest =
+            checks.chain_end(&answers).and_then(|end| script::rest(written.map(|(member, _)| member), end));
+        match rest {
+            Ok(script) => self.call(script).await.map(|_| verdicts),
+            Err(error) => Err(self.roll_back(error).await),
+        }
+    }
+
+    async fn call(&mut self, script: Script) -> Result<Answers, Fault> {
+        let (begins, commits, statements) = (script.begins, script.commits, script.statements);
+        let kept = script.is_common();
+        let mut answers = Answers::default();
         let mut failure = None;
         {
             self.counters.calls.fetch_add(1, Ordering::Relaxed);
-            let events: usize = members.iter().map(|member| member.events.len()).sum();
-            let query = sqlx::query_with(AssertSqlSafe(script.sql), script.arguments)
-                .persistent(statements <= KEPT_STATEMENTS && events <= KEPT_EVENTS);
+            let query = sqlx::query_with(AssertSqlSafe(script.sql), script.arguments).persistent(kept);
             let mut results = self.connection.fetch_many(query);
             loop {
                 match results.try_next().await {
-                    Ok(Some(Either::Left(done))) => changed.push(done.rows_affected()),
-                    Ok(Some(Either::Right(_))) => {}
+                    Ok(Some(Either::Left(done))) => answers.changed.push(done.rows_affected()),
+                    Ok(Some(Either::Right(row))) => answers.rows.push((answers.changed.len(), row)),
                     Ok(None) => break,
                     Err(error) => {
                         failure = Some(error);
@@ -291,36 +343,44 @@ impl Writer {
                 }
             }
         }
+        let done = answers.changed.len();
         if let Some(error) = failure {
-            return Err(self.recover(error, changed.len(), statements).await);
+            let (first, last) = (begins && done == 0, commits && done + 1 >= statements);
+            return Err(self.recover(error, first, last).await);
         }
-        if changed.len() != statements {
+        if done != statements {
             return Err(Fault::Stop("the database answered only part of a commit".to_owned()));
         }
-        let written = checks.iter().map(|place| changed.get(*place).is_some_and(|rows| *rows == 1)).collect();
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        self.counters.members.fetch_add(members.len() as u64, Ordering::Relaxed);
-        Ok(written)
+        Ok(answers)
     }
 
-    async fn recover(&mut self, error: sqlx::Error, done: usize, statements: usize) -> Fault {
+    /// What a failed statement means, be it the one that begins, the one that commits, or one between.
+    async fn recover(&mut self, error: sqlx::Error, begins: bool, commits: bool) -> Fault {
         let code = error
             .as_database_error()
             .and_then(|error| error.code()?.parse::<u32>().ok())
             .map(|code| code & 0xff);
-        if done == 0 && code == Some(code::BUSY) {
+        if begins && code == Some(code::BUSY) {
             return Fault::Contended;
         }
         let members_fault = matches!(code, Some(code::CONSTRAINT | code::TOO_BIG | code::MISMATCH));
-        if !members_fault || done == 0 || done + 1 >= statements {
+        if !members_fault || begins || commits {
             return Fault::Stop(error.to_string());
         }
+        self.roll_back(error).await
+    }
+
+    async fn roll_back(&mut self, error: sqlx::Error) -> Fault {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
         match self.connection.execute("ROLLBACK").await {
             Ok(_) => Fault::Refused(error),
             Err(rollback) => Fault::Stop(format!("{error}; and rolling back: {rollback}")),
         }
     }
+}
+
+fn verdicts(members: &[Member], checks: &[Check], answers: &Answers) -> Vec<Result<(), Error>> {
+    members.iter().zip(checks).map(|(member, check)| check.verdict(member, answers)).collect()
 }
 
 /// The codes of SQLite that are not about the store as a whole.
@@ -331,130 +391,7 @@ mod code {
     pub(super) const MISMATCH: u32 = 20;
 }
 
-fn verdict(member: &Member, written: bool) -> Result<(), Error> {
-    match (&member.change, written) {
-        (_, true) => Ok(()),
-        (Change::Create { .. }, false) => Err(Error::RunExists { run: member.run.clone() }),
-        (Change::From(_), false) => Err(Error::Fenced { run: member.run.clone() }),
-    }
-}
-
 fn reply(answer: Answer, outcome: Result<(), Error>) {
     // A writer whose future was dropped asks again later or not at all.
     drop(answer.send(outcome));
-}
-
-/// The statements of one commit with their arguments.
-#[derive(Default)]
-struct Script {
-    sql: String,
-    arguments: SqliteArguments,
-    statements: usize,
-}
-
-impl Script {
-    fn statement(&mut self, sql: &str) -> usize {
-        self.sql.push_str(sql);
-        self.sql.push(';');
-        self.statements += 1;
-        self.statements - 1
-    }
-
-    fn bind<T: Encode<'static, Sqlite> + Type<Sqlite>>(
-        &mut self,
-        value: T,
-    ) -> Result<&mut Self, sqlx::Error> {
-        self.arguments.add(value).map_err(sqlx::Error::Encode)?;
-        Ok(self)
-    }
-
-    fn bind_place(&mut self, run: &RunId, place: &Place) -> Result<&mut Self, sqlx::Error> {
-        self.bind(run.as_str().to_owned())?.bind(place.epoch)?.bind(place.head)?.bind(place.hash.to_vec())
-    }
-}
-
-const CREATE: &str = "INSERT INTO run (id, name, status, started_ms, ended_ms, epoch, head, head_hash, key_id, \
-    wrapped_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
-const ADVANCE: &str = "UPDATE run SET epoch = ?, head = ?, head_hash = ?, status = coalesce(?, status), \
-    ended_ms = coalesce(?, ended_ms) WHERE id = ? AND epoch = ? AND head = ? AND head_hash = ?";
-/// The row of the run says what it says after this member only if this member's check held.
-const IS_WRITTEN: &str = "WHERE id = ? AND epoch = ? AND head = ? AND head_hash = ?";
-
-fn script(members: &[Member]) -> Result<(Script, Vec<usize>), sqlx::Error> {
-    let mut script = Script::default();
-    let mut checks = Vec::with_capacity(members.len());
-    script.statement("BEGIN IMMEDIATE");
-    for member in members {
-        checks.push(add_check(&mut script, member)?);
-        for events in member.events.chunks(ROWS) {
-            add_events(&mut script, member, events)?;
-        }
-        for (digest, body) in &member.blobs {
-            script.statement(&format!(
-                "INSERT INTO blob (run, digest, body) SELECT ?, ?, ? FROM run {IS_WRITTEN}"
-            ));
-            script.bind(member.run.as_str().to_owned())?.bind(digest.to_vec())?.bind(body.clone())?;
-            script.bind_place(&member.run, &member.to)?;
-        }
-        for (digest, body) in &member.components {
-            script.statement(
-                "INSERT INTO component (digest, body) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
-            );
-            script.bind(digest.to_vec())?.bind(body.to_vec())?;
-        }
-    }
-    script.statement("COMMIT");
-    Ok((script, checks))
-}
-
-fn add_check(script: &mut Script, member: &Member) -> Result<usize, sqlx::Error> {
-    let to = &member.to;
-    match &member.change {
-        Change::Create { name, started_ms, key_id, wrapped_key } => {
-            let place = script.statement(CREATE);
-            script.bind(member.run.as_str().to_owned())?.bind(name.clone())?;
-            script
-                .bind(member.status.clone().unwrap_or_default())?
-                .bind(*started_ms)?
-                .bind(member.ended_ms)?;
-            script.bind(to.epoch)?.bind(to.head)?.bind(to.hash.to_vec())?;
-            script.bind(key_id.clone())?.bind(wrapped_key.clone())?;
-            Ok(place)
-        }
-        Change::From(from) => {
-            let place = script.statement(ADVANCE);
-            script.bind(to.epoch)?.bind(to.head)?.bind(to.hash.to_vec())?;
-            script.bind(member.status.clone())?.bind(member.ended_ms)?.bind_place(&member.run, from)?;
-            Ok(place)
-        }
-    }
-}
-
-fn add_events(script: &mut Script, member: &Member, events: &[SealedEvent]) -> Result<(), sqlx::Error> {
-    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let rows = vec![ROW; events.len()].join(", ");
-    // The events first, so that the run is looked up for each of them and they stay in order.
-    script.statement(&format!(
-        "INSERT INTO event (place, format, epoch, previous, kind, time_ms, step, item, attempt, plugin, action, \
-         nonce, digest, body, hash) SELECT (number << 32) + column1, {FORMAT_NUMBER}, epoch, column2, column3, \
-         column4, column5, column6, column7, column8, column9, column10, column11, column12, column13 \
-         FROM (VALUES {rows}) CROSS JOIN run {IS_WRITTEN}"
-    ));
-    for event in events {
-        let binding = event.binding.as_ref();
-        script
-            .bind(event.seq)?
-            .bind(event.previous.to_vec())?
-            .bind(event.kind.clone())?
-            .bind(event.time_ms)?;
-        script.bind(binding.map(|binding| binding.step.clone()))?;
-        script.bind(binding.and_then(|binding| binding.item.clone()))?;
-        script.bind(binding.and_then(|binding| binding.attempt))?;
-        script.bind(binding.and_then(|binding| binding.plugin_digest.clone()))?;
-        script.bind(binding.and_then(|binding| binding.action.clone()))?;
-        script.bind(event.nonce.to_vec())?.bind(event.digest.to_vec())?;
-        script.bind(event.body.clone())?.bind(event.hash.to_vec())?;
-    }
-    script.bind_place(&member.run, &member.to)?;
-    Ok(())
 }

@@ -7,8 +7,8 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use support::{Place, event, started};
-use windlass_journal::{ChainReport, Error, RunId};
+use support::{Place, assert_intact, event, started};
+use windlass_journal::{Error, RunId};
 
 #[tokio::test]
 async fn a_run_has_one_owner_at_a_time() {
@@ -50,8 +50,7 @@ async fn an_owner_that_lost_the_run_is_fenced() {
     assert_eq!(kinds, ["RunCreated", "Resumed"]);
     assert_eq!(one.run(&id).await.unwrap().status, "forward");
     assert!(matches!(one.blob(&id, &blob).await, Err(Error::BadBlob { .. })));
-    let report = one.verify(&id).await.unwrap();
-    assert_eq!(report, ChainReport::Intact { events: 2, erased: 0, opened: true });
+    assert_intact(&one, &id, 2).await;
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use proptest::prelude::*;
-use support::{Place, bound_event, component, event, new_run, started};
-use windlass_journal::{Binding, ChainReport, Error, NewEvent, NewRun, RunId, Store, StoreOptions};
+use support::{Place, assert_intact, bound_event, component, event, new_run, started, verified};
+use windlass_journal::{Binding, Broken, Error, NewEvent, NewRun, Outcome, RunId, Store, StoreOptions};
 
 #[tokio::test]
 async fn events_come_back_as_they_were_given() {
@@ -40,8 +40,7 @@ async fn events_come_back_as_they_were_given() {
         ("ended", Some(1_790_000_000_009), 4)
     );
     assert_eq!(store.run(run.run_id()).await.unwrap(), rows[0]);
-    let report = store.verify(run.run_id()).await.unwrap();
-    assert_eq!(report, ChainReport::Intact { events: 4, erased: 0, opened: true });
+    assert_intact(&store, run.run_id(), 4).await;
 }
 
 #[tokio::test]
@@ -154,8 +153,8 @@ async fn without_its_key_a_store_is_listed_and_verified_but_starts_nothing() {
 
     let store = place.open().await;
     assert_eq!(store.runs().await.unwrap().len(), 1);
-    let report = store.verify(&id).await.unwrap();
-    assert_eq!(report, ChainReport::Intact { events: 1, erased: 0, opened: false });
+    let report = verified(&store, &id).await;
+    assert_eq!((report.outcome, report.events, report.opened), (Outcome::Anchored, 1, false));
     let error = store.check_key().unwrap_err();
     assert!(matches!(error, Error::NoKey { .. }), "{error}");
     assert!(matches!(store.read_run(&id).await, Err(Error::NoKey { .. })));
@@ -184,7 +183,8 @@ async fn a_run_sealed_with_another_key_is_refused_by_name() {
     let mut raw = place.raw().await;
     sqlx::query("UPDATE run SET name = 'production'").execute(&mut raw).await.unwrap();
     assert!(matches!(store.read_run(&id).await, Err(Error::WrongKey { .. })));
-    assert!(matches!(store.verify(&id).await.unwrap(), ChainReport::Broken { seq: 0, .. }));
+    let outcome = verified(&store, &id).await.outcome;
+    assert!(matches!(outcome, Outcome::Broken(Broken { at: 0, .. })), "{outcome}");
 }
 
 #[tokio::test]

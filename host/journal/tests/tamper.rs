@@ -6,8 +6,8 @@ mod support;
 
 use std::fmt::Write as _;
 
-use support::{Place, bound_event, event, started};
-use windlass_journal::{ChainReport, Error, RunId, Store};
+use support::{Place, bound_event, event, started, verified};
+use windlass_journal::{Error, Gap, Outcome, RunId, Store};
 
 /// Four events: the second belongs to a step, the third is long enough to be a blob.
 async fn stored(place: &Place) -> (Store, RunId) {
@@ -34,11 +34,9 @@ async fn found(sql: &'static str) -> String {
         Err(Error::Broken { seq, what, .. }) => format!("{seq}: {what}"),
         Err(other) => panic!("{other}"),
     };
-    let verified = match store.verify(&id).await {
-        Ok(ChainReport::Intact { .. }) => "read".to_owned(),
-        Ok(ChainReport::Broken { seq, what }) => format!("{seq}: {what}"),
-        Err(Error::Broken { seq, what, .. }) => format!("{seq}: {what}"),
-        Err(other) => panic!("{other}"),
+    let verified = match verified(&store, &id).await.outcome {
+        Outcome::Broken(broken) => broken.to_string(),
+        _ => "read".to_owned(),
     };
     assert_eq!(read, verified, "reading and verifying agree after: {sql}");
     read
@@ -124,8 +122,9 @@ async fn an_erased_payload_is_shown_as_erased_and_the_chain_holds() {
     let place = Place::new();
     let (store, id) = stored(&place).await;
     change(&place, "UPDATE event SET body = NULL, erased = 1 WHERE seq = 2").await;
-    let report = store.verify(&id).await.unwrap();
-    assert_eq!(report, ChainReport::Intact { events: 4, erased: 1, opened: true });
+    let report = verified(&store, &id).await;
+    let gaps = vec![Gap::Unsigned { from: 2 }];
+    assert_eq!((report.outcome, report.erased, report.opened), (Outcome::Unanchored(gaps), vec![2], true));
     assert!(matches!(store.read_run(&id).await, Err(Error::Erased { seq: 2, .. })));
 }
 
@@ -149,5 +148,7 @@ async fn a_run_moved_to_another_store_is_found() {
     change(&place, "UPDATE meta SET store = 'another'").await;
     let store = place.open().await;
     assert!(matches!(store.read_run(&id).await, Err(Error::WrongKey { .. })));
-    assert!(matches!(store.verify(&id).await, Ok(ChainReport::Broken { seq: 1, .. })));
+    let report = store.verify(Some(&id), None).await.unwrap();
+    assert_eq!(report.chain.unwrap().to_string(), "1: it is not what was written");
+    assert_eq!(report.vouched_by, None);
 }

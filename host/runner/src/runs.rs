@@ -119,6 +119,7 @@ pub async fn start(
         name: runbook.name.clone(),
         status: "running".to_owned(),
         started_ms: at,
+        detached: false,
         components: session
             .plugins()
             .map(|(_, plugin)| (plugin.digest.to_string(), Arc::clone(&plugin.bytes)))

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
-use windlass_journal::{Binding, NewEvent, NewRun, RunId, RunWriter, Store, StoreOptions};
+use windlass_journal::{
+    Binding, Gap, NewEvent, NewRun, Outcome, RunId, RunReport, RunWriter, Store, StoreOptions,
+};
 
 pub struct Place {
     pub folder: TempDir,
@@ -28,8 +30,17 @@ impl Place {
     }
 
     pub fn key_file(&self) -> PathBuf {
-        let mut keys = std::fs::read_dir(self.options().key_dir).unwrap();
-        keys.next().unwrap().unwrap().path()
+        self.file_of_keys("key")
+    }
+
+    pub fn engine_file(&self) -> PathBuf {
+        self.file_of_keys("engine")
+    }
+
+    fn file_of_keys(&self, extension: &str) -> PathBuf {
+        let files = std::fs::read_dir(self.options().key_dir).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|found| found == extension)).unwrap()
     }
 
     /// A connection that knows nothing of journals.
@@ -54,6 +65,7 @@ pub fn new_run(id: &RunId) -> NewRun {
         name: "staging".to_owned(),
         status: "forward".to_owned(),
         started_ms: 1_790_000_000_000,
+        detached: false,
         components: Vec::new(),
     }
 }
@@ -80,4 +92,22 @@ pub async fn started(store: &Store) -> RunWriter {
 
 pub fn component() -> (String, Arc<[u8]>) {
     ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned(), Arc::from(*b"abc"))
+}
+
+/// What verifying finds about one run.
+pub async fn verified(store: &Store, run: &RunId) -> RunReport {
+    let report = store.verify(Some(run), None).await.unwrap();
+    assert_eq!(report.chain, None);
+    report.runs.into_iter().next().unwrap()
+}
+
+/// Asserts that a run holds, has that many events, and that payloads were looked at; of a run that goes on the last
+/// events are not signed.
+pub async fn assert_intact(store: &Store, run: &RunId, events: u64) {
+    let report = verified(store, run).await;
+    assert_eq!((report.events, report.erased.as_slice(), report.opened), (events, [].as_slice(), true));
+    match report.outcome {
+        Outcome::Anchored => assert_eq!(report.signed, events),
+        outcome => assert_eq!(outcome, Outcome::Unanchored(vec![Gap::Unsigned { from: report.signed + 1 }])),
+    }
 }
