@@ -44,6 +44,11 @@ impl<'r> Reader<'r> {
     /// The entry of a key, as it is.
     pub(crate) fn entry(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
+        self.misplaced(key)
+    }
+
+    /// The entry of a key that does not belong here.
+    pub(crate) fn misplaced(&mut self, key: &str) -> Option<Entry> {
         let place = self.table.entries.iter().position(|entry| entry.key.value == key)?;
         Some(self.table.entries.remove(place))
     }
@@ -56,15 +61,6 @@ impl<'r> Reader<'r> {
     /// Whether the key is there and not yet taken.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.entries.iter().any(|entry| entry.key.value == key)
-    }
-
-    /// Takes a key that has this string as its value, and says where it stands.
-    pub(crate) fn take_string(&mut self, key: &str, value: &str) -> Option<Span> {
-        let same = |entry: &Entry| {
-            entry.key.value == key && matches!(&entry.value.kind, Kind::String(text) if text == value)
-        };
-        let place = self.table.entries.iter().position(same)?;
-        Some(self.table.entries.remove(place).value.span)
     }
 
     /// Drops what is left, after an error that says all there is to say.
@@ -85,10 +81,14 @@ impl<'r> Reader<'r> {
         self.string(key)
     }
 
+    /// Whether the key is neither there nor there misspelt, which `finish` says.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        !self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some())
+    }
+
     /// Reports that a key is missing.
     pub(crate) fn missing(&mut self, key: &str) {
-        if self.table.entries.iter().any(|entry| suggest::nearest(&entry.key.value, [key]).is_some()) {
-            // It is there, misspelt; `finish` says so.
+        if !self.lacks(key) {
             return;
         }
         let message = format!("{} has no `{key}`", self.what);

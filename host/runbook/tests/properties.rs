@@ -12,6 +12,7 @@ use windlass_runbook::expression::{EmptyScope, Expression};
 use windlass_runbook::wit::Type;
 
 const GOOD: &str = include_str!("good/release.toml");
+const SAFE: &str = include_str!("good/safe.toml");
 const PLACE: &str = include_str!("good/place.toml");
 
 fn survives(runbook: &str, environment: Option<&str>) {
@@ -35,6 +36,7 @@ fn expression_text() -> impl Strategy<Value = String> {
         "item",
         "result",
         "run",
+        "baseline",
         ".a",
         ".output",
         ".status",
@@ -103,6 +105,22 @@ proptest! {
         let end = (start + length).min(text.len());
         text.replace_range(start..end, &with);
         survives(&text, Some(PLACE));
+    }
+
+    #[test]
+    fn cut_words_about_safety_are_survived(start in 0..SAFE.len(), length in 0..200_usize, with in "[ -~\n]{0,12}") {
+        let mut text = SAFE.to_owned();
+        let end = (start + length).min(text.len());
+        text.replace_range(start..end, &with);
+        survives(&text, None);
+    }
+
+    #[test]
+    fn swapped_words_about_safety_are_survived(first in 0..200_usize, second in 0..200_usize) {
+        let mut lines: Vec<&str> = SAFE.lines().collect();
+        let count = lines.len();
+        lines.swap(first % count, second % count);
+        survives(&lines.join("\n"), None);
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Checker<'_> {
         let shape = facts.shape.clone();
         let early = facts.steps.iter().copied().find(|step| !self.is_done(*step, context.stage));
         // Without a baseline, a guard has no data, and says itself what that does.
-        let Some(step) = early.filter(|_| !reference.presence && !matches!(context.stage, Site::Guard { .. }))
+        let Some(step) =
+            early.filter(|_| !reference.presence && !matches!(context.stage, Site::Guard { .. }))
         else {
             return Some(shape);
         };
@@ -80,9 +81,7 @@ impl Checker<'_> {
         match site {
             Site::Step(here) => self.order.precedes(step, here),
             Site::Undo(here) => step == here || self.order.precedes(step, here),
-            Site::Guard { from } => {
-                from.is_some_and(|from| step == from || self.order.precedes(step, from))
-            }
+            Site::Guard { from } => from.is_some_and(|from| step == from || self.order.precedes(step, from)),
             Site::Config | Site::Baseline | Site::Rollback | Site::Finally => false,
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Checker;
 use super::inference::Inference;
+use crate::document::StepDecl;
 use crate::expression::shape::Shape;
 use crate::expression::{Body, Expression, ExpressionIssue, Reference, Root, Segment};
 use crate::node::offset_in_string;
@@ -61,12 +62,16 @@ impl Doubt {
         }
     }
 
-    fn help(self, id: &str) -> String {
+    fn help(self, id: &str, site: Site) -> String {
         let test = match self {
             Self::Accepted => format!("has(steps.{id}.output)"),
             _ => format!("steps.{id}.status == 'succeeded'"),
         };
-        format!("test it first: `when = \"{test}\"`, or in the expression itself: `{test} ? … : …`")
+        match site {
+            // Neither has a `when`.
+            Site::Guard { .. } | Site::Baseline => format!("test it in the expression: `{test} ? … : …`"),
+            _ => format!("test it first: `when = \"{test}\"`, or in the expression itself: `{test} ? … : …`"),
+        }
     }
 }
 
@@ -269,9 +274,7 @@ impl Checker<'_> {
                 }
                 Shape::Text
             }
-            Root::Baseline(name) => {
-                self.baseline_reference(name, reference, expression, place, context)?
-            }
+            Root::Baseline(name) => self.baseline_reference(name, reference, expression, place, context)?,
         };
         self.walk(root, reference, place)
     }
@@ -288,8 +291,13 @@ impl Checker<'_> {
             checker.wrong_reference(code, place, reference, message, help)
         };
         let Some(target) = self.order.index(id) else {
-            let help = if self.document.finally.iter().any(|step| step.id.value == id) {
+            let apart = |steps: &[StepDecl]| steps.iter().any(|step| step.id.value == id);
+            let help = if apart(&self.document.finally) {
                 Some("finally steps are independent of each other and come last".to_owned())
+            } else if apart(&self.document.rollback) {
+                Some(
+                    "rollback steps are independent of each other; only the undos are in an order".to_owned(),
+                )
             } else {
                 suggest::nearest(id, self.order.ids()).map(|near| format!("did you mean `{near}`?"))
             };
@@ -307,7 +315,8 @@ impl Checker<'_> {
             Site::Undo(here) if here == target => {
                 let fan = self.document.steps.get(here).is_some_and(|decl| decl.for_each.is_some());
                 if fan && matches!(reference.root, Root::StepOutput(_)) {
-                    let message = format!("the output of step `{id}` is there when all of its items are done");
+                    let message =
+                        format!("the output of step `{id}` is there when all of its items are done");
                     let help = "an item is undone by itself; use `item`".to_owned();
                     return wrong(self, "own-output", message, Some(help));
                 }
@@ -357,7 +366,7 @@ impl Checker<'_> {
             };
             if !own.iter().chain(&context.tested).any(enough) {
                 let message = format!("step `{id}` may have no output: {}", doubt.reason());
-                return wrong(self, "untested-output", message, Some(doubt.help(id)));
+                return wrong(self, "untested-output", message, Some(doubt.help(id, context.stage)));
             }
         }
         Some(output)

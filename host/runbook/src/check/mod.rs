@@ -5,11 +5,14 @@
 
 mod baselines;
 mod expressions;
+mod guards;
 mod inference;
 mod order;
 mod places;
 mod plugins;
 mod steps;
+mod times;
+mod undo;
 mod values;
 
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::diagnostics::Diagnostics;
 use crate::document::Document;
 use crate::expression::Cache;
 use crate::expression::shape::Shape;
-use crate::model::{Connection, Input, Late, Plugin, Runbook, SecretSource, Stage};
+use crate::model::{Connection, Input, Plugin, Runbook, SecretSource, Stage};
 use crate::report::Report;
 use baselines::BaselineFacts;
 use order::Order;
@@ -80,7 +83,11 @@ impl Checker<'_> {
         self.gather_steps();
         let baselines = self.check_baselines();
         let steps = self.check_steps();
+        let rollback = self.check_rollback();
         let finally = self.check_finally();
+        let guards = self.check_guards();
+        let criteria = self.check_criteria();
+        self.check_times();
         self.warn_of_unused();
         let stages = document
             .stages
@@ -88,15 +95,15 @@ impl Checker<'_> {
             .map(|stage| Stage {
                 name: stage.name.clone(),
                 steps: stage.steps.clone(),
-                at: None,
-                window: None,
-                commit: false,
+                at: stage.times.at.as_ref().map(|at| at.value),
+                window: stage.times.window.clone(),
+                commit: stage.commit,
             })
             .collect();
         Runbook {
             sources: document.sources.clone(),
-            name: document.name.clone(),
-            title: document.title.clone(),
+            name: document.header.name.clone(),
+            title: document.header.title.clone(),
             inputs,
             vars: std::mem::take(&mut self.vars),
             plugins,
@@ -105,13 +112,13 @@ impl Checker<'_> {
             stages,
             steps,
             finally,
-            rollback: Vec::new(),
-            rollback_within_ms: None,
-            late: Late::Shift,
-            guards: Vec::new(),
+            rollback,
+            rollback_within_ms: document.header.rollback_within_ms,
+            late: document.header.late,
+            guards,
             baselines,
-            criteria: Vec::new(),
-            concurrency: None,
+            criteria,
+            concurrency: document.concurrency.clone(),
         }
     }
 }

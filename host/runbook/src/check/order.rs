@@ -70,6 +70,13 @@ impl Order {
         self.ids.keys().map(String::as_str)
     }
 
+    /// The steps in an order they can run in, stage by stage. None where there is none, which is reported.
+    pub(crate) fn in_order(&self) -> Option<Vec<usize>> {
+        let mut steps: Vec<usize> = (0..self.needs.len()).collect();
+        steps.sort_by_key(|step| (self.stages.get(*step), self.rank.get(*step)));
+        (!self.broken).then_some(steps)
+    }
+
     /// Whether the one is certain to be done before the other starts.
     pub(crate) fn precedes(&self, first: usize, second: usize) -> bool {
         if self.broken {
@@ -299,10 +306,12 @@ fn index_ids(document: &Document, report: &mut Report) -> HashMap<String, usize>
             duplicate(&step.id, &other.id, report);
         }
     }
-    let mut finally: HashMap<&str, &Located<String>> = HashMap::new();
-    for step in &document.finally {
-        if let Some(other) = finally.insert(&step.id.value, &step.id) {
-            duplicate(&step.id, other, report);
+    for apart in [&document.rollback, &document.finally] {
+        let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
+        for step in apart {
+            if let Some(other) = ids.insert(&step.id.value, &step.id) {
+                duplicate(&step.id, other, report);
+            }
         }
     }
     ids

@@ -7,9 +7,9 @@ use super::expressions::{Context, Doubt, Site, tests_of};
 use crate::document::{BodyDecl, StepDecl};
 use crate::expression::Template;
 use crate::expression::shape::Shape;
-use crate::model::{ForEach, Gate, Invocation, OnFailure, OnUnknown, Step, StepBody, Undo};
+use crate::model::{ForEach, Gate, Invocation, OnFailure, OnUnknown, RollbackStep, Step, StepBody};
 use crate::node::{Kind, Node, Table};
-use crate::source::Located;
+use crate::source::{Located, Span};
 use crate::suggest;
 use crate::units;
 use crate::wit::{Action, ActionKind, Interface, Signature};
@@ -22,7 +22,7 @@ const DEFAULT_EVERY: u64 = 5_000;
 /// What other steps need to know of one.
 pub(crate) struct StepFacts {
     /// What it calls, where that is known.
-    call: Option<Called>,
+    pub(super) call: Option<Called>,
     /// What `steps.ID.output` is; none for nothing.
     pub(crate) output: Option<Shape>,
     /// Why it may have no output though it is done.
@@ -30,7 +30,7 @@ pub(crate) struct StepFacts {
 }
 
 #[derive(Clone)]
-struct Called {
+pub(super) struct Called {
     plugin: String,
     signature: Arc<Signature>,
     interface: usize,
@@ -42,7 +42,7 @@ impl Called {
         self.signature.interfaces.get(self.interface)
     }
 
-    fn action(&self) -> Option<&Action> {
+    pub(super) fn action(&self) -> Option<&Action> {
         self.interface()?.actions.get(self.action)
     }
 }
@@ -77,7 +77,7 @@ impl Checker<'_> {
     fn on_failure(&self, decl: &StepDecl, stage: Option<usize>) -> OnFailure {
         let of_stage =
             stage.and_then(|stage| self.document.stages.get(stage)).and_then(|stage| stage.on_failure);
-        decl.on_failure.or(of_stage).or(self.document.on_failure).unwrap_or_default()
+        decl.on_failure.or(of_stage).or(self.document.header.on_failure).unwrap_or_default()
     }
 
     fn facts(&mut self, decl: &StepDecl) -> StepFacts {
@@ -90,7 +90,7 @@ impl Checker<'_> {
                 };
                 (call, output)
             }
-            BodyDecl::Wait(_) => (None, None),
+            BodyDecl::Wait(_) | BodyDecl::Approve(_) => (None, None),
             BodyDecl::Unreadable => (None, Some(Shape::Any)),
         };
         let output = if decl.for_each.is_some() { output.map(Shape::map) } else { output };
@@ -98,7 +98,7 @@ impl Checker<'_> {
     }
 
     /// `plugin.action` or `plugin.interface.action`.
-    fn resolve(&mut self, text: &Located<String>) -> Option<Called> {
+    pub(super) fn resolve(&mut self, text: &Located<String>) -> Option<Called> {
         let parts: Vec<&str> = text.value.split('.').collect();
         let (plugin, interface, action) = match parts.as_slice() {
             [plugin, action] => (*plugin, None, *action),
@@ -214,13 +214,27 @@ impl Checker<'_> {
 
     pub(super) fn check_finally(&mut self) -> Vec<Step> {
         let document = self.document;
-        for decl in &document.finally {
-            if let Some(need) = decl.needs.as_ref().and_then(|needs| needs.first()) {
-                let message = "finally steps are independent of each other and need nothing";
-                self.report.error("wrong-value", need.span, message, Some("leave `needs` out".to_owned()));
-            }
-        }
+        self.refuse_needs(&document.finally, "finally steps are independent of each other and need nothing");
         document.finally.iter().filter_map(|decl| self.check_step(decl, Site::Finally)).collect()
+    }
+
+    pub(super) fn check_rollback(&mut self) -> Vec<RollbackStep> {
+        let document = self.document;
+        self.refuse_needs(
+            &document.rollback,
+            "rollback steps are independent of each other and need nothing",
+        );
+        let check = |decl: &StepDecl| {
+            let step = self.check_step(decl, Site::Rollback)?;
+            Some(RollbackStep { step, order: decl.order })
+        };
+        document.rollback.iter().filter_map(check).collect()
+    }
+
+    fn refuse_needs(&mut self, steps: &[StepDecl], message: &str) {
+        for need in steps.iter().filter_map(|decl| decl.needs.as_ref()?.first()) {
+            self.report.error("wrong-value", need.span, message, Some("leave `needs` out".to_owned()));
+        }
     }
 
     fn check_step(&mut self, decl: &StepDecl, site: Site) -> Option<Step> {
@@ -235,9 +249,10 @@ impl Checker<'_> {
         }
         let for_each = self.check_for_each(decl, &mut context);
         let body = self.check_body(decl, call.as_ref(), &context);
+        let undo = self.check_undo(decl, call.as_ref(), &context);
         let result = match (&decl.body, call.as_ref().and_then(Called::action)) {
             (_, Some(action)) => action.output.as_ref().map(Shape::of),
-            (BodyDecl::Wait(_), None) => None,
+            (BodyDecl::Wait(_) | BodyDecl::Approve(_), None) => None,
             _ => Some(Shape::Any),
         };
         let judging = Context { result, ..context };
@@ -265,10 +280,10 @@ impl Checker<'_> {
             timeout_ms: decl.timeout_ms,
             on_failure: self.on_failure(decl, stage),
             on_unknown: decl.on_unknown.unwrap_or_default(),
-            undo: Undo::Own,
-            commit: false,
-            at: None,
-            window: None,
+            undo: undo?,
+            commit: decl.commit,
+            at: decl.times.as_ref().and_then(|times| Some(times.at.as_ref()?.value)),
+            window: decl.times.as_ref().and_then(|times| times.window.clone()),
             span: decl.span,
         })
     }
@@ -358,36 +373,49 @@ impl Checker<'_> {
                 }
                 Some(StepBody::Wait { duration: template })
             }
+            BodyDecl::Approve(approval) => self.check_approval(approval, context),
             BodyDecl::Call { with, .. } => {
-                let Some((called, action)) = call.and_then(|called| Some((called, called.action()?))) else {
-                    // The expressions can be checked all the same.
-                    if let Some(node) = with {
-                        self.template(node, None, context);
-                    }
-                    return None;
-                };
-                let empty = Table { span: decl.span, entries: Vec::new() };
-                let (table, span) = match with {
-                    None => (&empty, decl.span),
-                    Some(Node { span, kind: Kind::Table(table) }) => (table, *span),
-                    Some(other) => {
-                        let message = format!("`with` must be a table, not {}", other.describe());
-                        self.report.error("wrong-type", other.span, message, None);
-                        return None;
-                    }
-                };
-                let input = self.record_template(table, &action.input, span, context);
-                Some(StepBody::Call(Box::new(Invocation {
-                    plugin: called.plugin.clone(),
-                    interface: called.interface()?.id.clone(),
-                    action: action.name.clone(),
-                    kind: action.kind,
-                    input,
-                    input_type: Arc::clone(&action.input),
-                    output_type: action.output.clone(),
-                })))
+                let invocation = self.invocation(call, with.as_ref(), decl.span, context)?;
+                Some(StepBody::Call(Box::new(invocation)))
             }
         }
+    }
+
+    /// A call with its input; `span` is the place of what calls.
+    pub(super) fn invocation(
+        &mut self,
+        call: Option<&Called>,
+        with: Option<&Node>,
+        span: Span,
+        context: &Context,
+    ) -> Option<Invocation> {
+        let Some((called, action)) = call.and_then(|called| Some((called, called.action()?))) else {
+            // The expressions can be checked all the same.
+            if let Some(node) = with {
+                self.template(node, None, context);
+            }
+            return None;
+        };
+        let empty = Table { span, entries: Vec::new() };
+        let (table, span) = match with {
+            None => (&empty, span),
+            Some(Node { span, kind: Kind::Table(table) }) => (table, *span),
+            Some(other) => {
+                let message = format!("`with` must be a table, not {}", other.describe());
+                self.report.error("wrong-type", other.span, message, None);
+                return None;
+            }
+        };
+        let input = self.record_template(table, &action.input, span, context);
+        Some(Invocation {
+            plugin: called.plugin.clone(),
+            interface: called.interface()?.id.clone(),
+            action: action.name.clone(),
+            kind: action.kind,
+            input,
+            input_type: Arc::clone(&action.input),
+            output_type: action.output.clone(),
+        })
     }
 
     fn check_gate(&mut self, decl: &StepDecl, call: Option<&Called>, context: &Context) -> Option<Gate> {

@@ -3,31 +3,36 @@
 //! Reading a document never asks the world anything; `check` does. A document with mistakes is still as whole as it
 //! can be, so that `check` finds its own mistakes in the same go, but it never becomes a runbook.
 
+mod approve;
+mod guards;
 mod places;
 mod plugins;
 mod steps;
+mod times;
 
 use std::sync::Arc;
 
 use crate::catalog::PluginUse;
 use crate::diagnostics::Diagnostics;
-use crate::model::OnFailure;
-use crate::node::{self, Entry, Kind, Node, Table};
-use crate::reader::{Reader, string, unsupported};
+use crate::model::{Concurrency, Late, OnFailure};
+use crate::node::{self, Entry, Node, Table};
+use crate::reader::{Reader, string};
 use crate::report::{Report, Sources};
 use crate::source::{FileId, Located, SourceFile};
+use steps::List;
 
+pub(crate) use approve::ApprovalDecl;
+pub(crate) use guards::{CriterionDecl, GuardDecl};
 pub(crate) use places::{ConnectionDecl, ConnectionKind, CredentialDecl, SecretDecl, SecretPlace, TextDecl};
 pub(crate) use plugins::PluginDecl;
 pub(crate) use steps::{BodyDecl, StageDecl, StepDecl};
+pub(crate) use times::TimesDecl;
 
 /// A runbook's TOML and its environment's, merged.
 #[derive(Debug, Clone)]
 pub struct Document {
     pub(crate) sources: Sources,
-    pub(crate) name: String,
-    pub(crate) title: Option<String>,
-    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) header: Header,
     pub(crate) inputs: Vec<InputDecl>,
     pub(crate) vars: Vec<Entry>,
     pub(crate) plugins: Vec<PluginDecl>,
@@ -36,9 +41,23 @@ pub struct Document {
     pub(crate) stages: Vec<StageDecl>,
     pub(crate) steps: Vec<StepDecl>,
     pub(crate) finally: Vec<StepDecl>,
+    pub(crate) rollback: Vec<StepDecl>,
+    pub(crate) guards: Vec<GuardDecl>,
     pub(crate) baselines: Vec<(Located<String>, Located<String>)>,
+    pub(crate) criteria: Vec<CriterionDecl>,
+    pub(crate) concurrency: Option<Concurrency>,
     /// Whether nothing was wrong with it.
     pub(crate) sound: bool,
+}
+
+/// `[runbook]`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) title: Option<String>,
+    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) rollback_within_ms: Option<u64>,
+    pub(crate) late: Late,
 }
 
 /// An input as declared.
@@ -72,7 +91,7 @@ impl Document {
     /// The runbook's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.header.name
     }
 
     /// The files that it was read from.
@@ -115,16 +134,16 @@ fn read_runbook(root: Table, report: &mut Report) -> Document {
     let stages = reader.node("stage");
     let steps = reader.node("step");
     let finally = reader.node("finally");
+    let rollback = reader.node("rollback");
+    let guards = reader.node("guard");
     let baselines = reader.named("baseline");
-    reject_later_tables(&mut reader);
+    let criteria = reader.node("criterion");
+    let concurrency = reader.node("concurrency");
     reader.finish();
 
-    let (name, title, on_failure) = header;
     let mut document = Document {
         sources,
-        name,
-        title,
-        on_failure,
+        header,
         inputs: inputs.into_iter().filter_map(|entry| read_input(entry, report)).collect(),
         vars: Vec::new(),
         plugins: plugins.into_iter().filter_map(|entry| plugins::read(entry, report)).collect(),
@@ -132,8 +151,12 @@ fn read_runbook(root: Table, report: &mut Report) -> Document {
         secrets: Vec::new(),
         stages: Vec::new(),
         steps: Vec::new(),
-        finally: finally.map(|node| steps::read_finally(node, report)).unwrap_or_default(),
+        finally: finally.map(|node| steps::read_apart(node, List::Finally, report)).unwrap_or_default(),
+        rollback: rollback.map(|node| steps::read_apart(node, List::Rollback, report)).unwrap_or_default(),
+        guards: guards.map(|node| guards::read_guards(node, report)).unwrap_or_default(),
         baselines: read_baselines(baselines, report),
+        criteria: criteria.map(|node| guards::read_criteria(node, report)).unwrap_or_default(),
+        concurrency: concurrency.and_then(|node| guards::read_concurrency(node, report)),
         sound: true,
     };
     places.read_into(&mut document, report);
@@ -180,7 +203,7 @@ fn replace<T>(list: &mut Vec<T>, new: T, name: impl Fn(&T) -> &String) {
     }
 }
 
-fn read_header(reader: &mut Reader<'_>) -> (String, Option<String>, Option<OnFailure>) {
+fn read_header(reader: &mut Reader<'_>) -> Header {
     let Some(node) = reader.node("runbook") else {
         reader.report.error(
             "missing-key",
@@ -188,74 +211,37 @@ fn read_header(reader: &mut Reader<'_>) -> (String, Option<String>, Option<OnFai
             "a runbook begins with `[runbook]` and a name",
             Some("write:\n[runbook]\nname = \"release\"".to_owned()),
         );
-        return (String::new(), None, None);
+        return Header::default();
     };
     let Some(mut header) = Reader::of(node, "`[runbook]`", reader.report) else {
-        return (String::new(), None, None);
+        return Header::default();
     };
     let name = header.required_string("name");
     let title = header.string("title");
     let on_failure = read_on_failure(&mut header);
-    header.unsupported("rollback_within", "`rollback_within` is", "leave it out; nothing is rolled back yet");
+    let rollback_within_ms = header.duration("rollback_within").map(|within| within.value);
+    let late = [("shift", Late::Shift), ("compress", Late::Compress), ("abort", Late::Abort)];
+    let late = header.word("late", &late).unwrap_or_default();
     if let Some(name) = &name
         && !is_name(&name.value)
     {
         bad_name(header.report, name, "a runbook's name");
     }
     header.finish();
-    (name.map(|name| name.value).unwrap_or_default(), title.map(|title| title.value), on_failure)
+    Header {
+        name: name.map(|name| name.value).unwrap_or_default(),
+        title: title.map(|title| title.value),
+        on_failure,
+        rollback_within_ms,
+        late,
+    }
 }
 
 /// Reads `on_failure` of a step, a stage or the runbook.
 pub(crate) fn read_on_failure(reader: &mut Reader<'_>) -> Option<OnFailure> {
-    if let Some(span) = reader.take_string("on_failure", "rollback") {
-        let instead = "write \"pause\": the run is held, and says what was applied and what to type next";
-        unsupported(reader.report, span, "`on_failure = \"rollback\"` is", instead);
-        return None;
-    }
-    reader.word("on_failure", &[("pause", OnFailure::Pause), ("continue", OnFailure::Continue)])
-}
-
-/// Tables of the design that come with later versions.
-fn reject_later_tables(reader: &mut Reader<'_>) {
-    const GUARD: (&str, &str) =
-        ("`[[guard]]` is", "put a step with `until` at the places where the value must be good");
-    const CRITERION: (&str, &str) = ("`[[criterion]]` is", "say it with `expect` on the step that shows it");
-    for (key, (what, instead)) in [("guard", GUARD), ("criterion", CRITERION)] {
-        let Some(entry) = reader.entry(key) else { continue };
-        match &entry.value.kind {
-            Kind::List(items) => {
-                for item in items {
-                    unsupported(reader.report, item.span, what, instead);
-                }
-            }
-            _ => unsupported(reader.report, entry.key.span, what, instead),
-        }
-    }
-    reader.unsupported(
-        "concurrency",
-        "`[concurrency]` is",
-        "leave it out and see to it that only one run of the group is started at a time",
-    );
-    let Some(entry) = reader.entry("rollback") else { return };
-    let instead = "leave it out; a failed run is held, and the undo is done by hand";
-    let steps = match entry.value.kind {
-        Kind::Table(table) => table.entries,
-        _ => Vec::new(),
-    };
-    let steps: Vec<Node> = steps
-        .into_iter()
-        .flat_map(|entry| match entry.value.kind {
-            Kind::List(items) => items,
-            _ => Vec::new(),
-        })
-        .collect();
-    if steps.is_empty() {
-        unsupported(reader.report, entry.key.span, "`[rollback]` is", instead);
-    }
-    for step in steps {
-        unsupported(reader.report, step.span, "`[[rollback.step]]` is", instead);
-    }
+    const WORDS: [(&str, OnFailure); 3] =
+        [("pause", OnFailure::Pause), ("continue", OnFailure::Continue), ("rollback", OnFailure::Rollback)];
+    reader.word("on_failure", &WORDS)
 }
 
 fn read_environment(root: Table, document: &mut Document, report: &mut Report) {

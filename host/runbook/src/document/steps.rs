@@ -1,13 +1,15 @@
 //! `[[step]]`, `[[stage]]`, `[[stage.step]]` and `[[finally.step]]`.
 
 use crate::diagnostics::Diagnostic;
-use crate::model::{OnFailure, OnUnknown, Retry};
+use crate::model::{OnFailure, OnUnknown, Retry, RollbackOrder};
 use crate::node::{Kind, Node, Table};
 use crate::reader::{Reader, wrong_type};
 use crate::report::Report;
 use crate::source::{Located, Span};
 use crate::units;
 
+use super::approve::{self, ApprovalDecl};
+use super::times::{TimesDecl, read_times};
 use super::{Document, bad_name, is_identifier, read_on_failure};
 
 /// A stage as declared.
@@ -16,6 +18,8 @@ pub(crate) struct StageDecl {
     pub(crate) name: String,
     pub(crate) parallel: bool,
     pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) times: TimesDecl,
+    pub(crate) commit: bool,
     pub(crate) steps: std::ops::Range<usize>,
 }
 
@@ -41,6 +45,28 @@ pub(crate) struct StepDecl {
     pub(crate) expect: Vec<Located<String>>,
     pub(crate) on_failure: Option<OnFailure>,
     pub(crate) on_unknown: Option<OnUnknown>,
+    pub(crate) undo: Option<Box<UndoDecl>>,
+    pub(crate) commit: bool,
+    pub(crate) times: Option<Box<TimesDecl>>,
+    /// Of a rollback step.
+    pub(crate) order: RollbackOrder,
+}
+
+/// How its effect is taken back, where it says so.
+#[derive(Debug, Clone)]
+pub(crate) struct UndoDecl {
+    /// Where it stands.
+    pub(crate) span: Span,
+    /// None where there is nothing to take back.
+    pub(crate) call: Option<(Located<String>, Option<Node>)>,
+}
+
+/// Which of the lists of steps one is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Main,
+    Rollback,
+    Finally,
 }
 
 /// What it does.
@@ -51,6 +77,7 @@ pub(crate) enum BodyDecl {
         with: Option<Node>,
     },
     Wait(Node),
+    Approve(Box<ApprovalDecl>),
     /// Reported; the step keeps its id, so that references to it are not.
     Unreadable,
 }
@@ -79,7 +106,7 @@ pub(super) fn read_all(
             }
             // Read all the same, so that references to them are not reported as well.
             for table in steps.map(|steps| tables(steps, "step", report)).unwrap_or_default() {
-                let step = read_step(table, document.steps.len(), report);
+                let step = read_step(table, document.steps.len(), List::Main, report);
                 document.steps.push(step);
             }
         }
@@ -87,7 +114,7 @@ pub(super) fn read_all(
             let tables = tables(steps, "step", report);
             document.steps.reserve(tables.len());
             for table in tables {
-                let step = read_step(table, document.steps.len(), report);
+                let step = read_step(table, document.steps.len(), List::Main, report);
                 document.steps.push(step);
             }
         }
@@ -99,13 +126,17 @@ pub(super) fn read_all(
     }
 }
 
-/// Reads `[[finally.step]]`.
-pub(super) fn read_finally(node: Node, report: &mut Report) -> Vec<StepDecl> {
-    let Some(mut reader) = Reader::of(node, "`[finally]`", report) else { return Vec::new() };
+/// Reads `[[rollback.step]]` or `[[finally.step]]`.
+pub(super) fn read_apart(node: Node, list: List, report: &mut Report) -> Vec<StepDecl> {
+    let (what, key) = match list {
+        List::Rollback => ("`[rollback]`", "rollback.step"),
+        List::Main | List::Finally => ("`[finally]`", "finally.step"),
+    };
+    let Some(mut reader) = Reader::of(node, what, report) else { return Vec::new() };
     let steps = reader.node("step");
     reader.finish();
-    let tables = steps.map(|steps| tables(steps, "finally.step", report)).unwrap_or_default();
-    tables.into_iter().enumerate().map(|(index, table)| read_step(table, index, report)).collect()
+    let tables = steps.map(|steps| tables(steps, key, report)).unwrap_or_default();
+    tables.into_iter().enumerate().map(|(index, table)| read_step(table, index, list, report)).collect()
 }
 
 fn first_span(node: &Node) -> Span {
@@ -115,7 +146,7 @@ fn first_span(node: &Node) -> Span {
     }
 }
 
-fn tables(node: Node, key: &str, report: &mut Report) -> Vec<Table> {
+pub(super) fn tables(node: Node, key: &str, report: &mut Report) -> Vec<Table> {
     let Kind::List(items) = node.kind else {
         let message = format!("`{key}` is a list of tables");
         report.error("wrong-type", node.span, message, Some(format!("write `[[{key}]]`")));
@@ -140,33 +171,34 @@ fn read_stage(table: Table, document: &mut Document, report: &mut Report) {
     let name = reader.required_string("name");
     let parallel = reader.bool("parallel").unwrap_or(false);
     let on_failure = read_on_failure(&mut reader);
-    reader.unsupported(
-        "at",
-        "`at` is",
-        "start the run at that time, or put a step `wait = \"5m\"` before the stage",
-    );
-    let committed = reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
-    reader.unsupported(
-        "approve",
-        "`approve` is",
-        "end the runbook here and let a second one go on after the approval",
-    );
+    let may_be_empty = reader.has("commit") || reader.has("at");
+    let times = read_times(&mut reader);
+    let commit = reader.bool("commit").unwrap_or_default();
+    if let Some(entry) = reader.misplaced("approve") {
+        let help = "put a step with `approve` first in the stage".to_owned();
+        reader.report.error("misplaced-key", entry.key.span, "a stage takes no `approve`", Some(help));
+    }
     let steps = reader.node("step");
     reader.finish();
     for table in steps.map(|steps| tables(steps, "stage.step", report)).unwrap_or_default() {
-        let step = read_step(table, document.steps.len(), report);
+        let step = read_step(table, document.steps.len(), List::Main, report);
         document.steps.push(step);
     }
     let steps = first..document.steps.len();
-    if steps.is_empty() && !committed {
+    if steps.is_empty() && !may_be_empty {
         let help = Some("add a `[[stage.step]]` below it, or leave it out".to_owned());
         report.error("empty-stage", span, "the stage has no steps", help);
     }
     let name = name.map(|name| name.value).unwrap_or_default();
-    document.stages.push(StageDecl { name, parallel, on_failure, steps });
+    document.stages.push(StageDecl { name, parallel, on_failure, times, commit, steps });
 }
 
-fn read_step(table: Table, index: usize, report: &mut Report) -> StepDecl {
+/// The id of what has none, so that the rest of it can be read.
+pub(super) fn placeholder_id(what: &str, index: usize, span: Span) -> Located<String> {
+    Located::new(format!("{what} {}", index + 1), span)
+}
+
+fn read_step(table: Table, index: usize, list: List, report: &mut Report) -> StepDecl {
     let span = table.span;
     let mut reader = Reader::new(table, "a step", report);
     let id = reader.required_string("id");
@@ -175,7 +207,10 @@ fn read_step(table: Table, index: usize, report: &mut Report) -> StepDecl {
     {
         bad_name(reader.report, id, "a step's id");
     }
-    let id = id.unwrap_or_else(|| Located::new(format!("step {}", index + 1), span));
+    let id = id.unwrap_or_else(|| placeholder_id("step", index, span));
+    if list != List::Main {
+        refuse_misplaced(&mut reader, list);
+    }
     let title = reader.string("title").map(|title| title.value);
     let body = read_body(&mut reader, &id.value);
     let needs = reader.strings("needs").map(|needs| needs.value);
@@ -192,17 +227,20 @@ fn read_step(table: Table, index: usize, report: &mut Report) -> StepDecl {
     let expect = reader.one_or_more("expect");
     let on_failure = read_on_failure(&mut reader);
     let on_unknown = reader.word("on_unknown", &[("ask", OnUnknown::Ask), ("accept", OnUnknown::Accept)]);
-    reader.unsupported(
-        "undo",
-        "`undo` of a step is",
-        "leave it out; what the step's own undo is stands in the plugin",
-    );
-    reader.unsupported("commit", "`commit` is", "leave it out; nothing is rolled back yet");
-    reader.unsupported(
-        "at",
-        "`at` is",
-        "start the run at that time, or put a step `wait = \"5m\"` before it",
-    );
+    let (mut undo, mut commit, mut times, mut order) = (None, false, None, RollbackOrder::After);
+    match list {
+        List::Main => {
+            undo = reader.node("undo").and_then(|node| read_undo(node, reader.report)).map(Box::new);
+            commit = reader.bool("commit").unwrap_or_default();
+            let timed = reader.has("at") || reader.has("window");
+            times = Some(read_times(&mut reader)).filter(|_| timed).map(Box::new);
+        }
+        List::Rollback => {
+            let words = [("before", RollbackOrder::Before), ("after", RollbackOrder::After)];
+            order = reader.word("order", &words).unwrap_or_default();
+        }
+        List::Finally => {}
+    }
     reader.finish();
     StepDecl {
         span,
@@ -223,16 +261,59 @@ fn read_step(table: Table, index: usize, report: &mut Report) -> StepDecl {
         expect,
         on_failure,
         on_unknown,
+        undo,
+        commit,
+        times,
+        order,
+    }
+}
+
+/// Takes out what has no meaning once the run goes back or ends.
+fn refuse_misplaced(reader: &mut Reader<'_>, list: List) {
+    let what = if list == List::Rollback { "a rollback step" } else { "a finally step" };
+    for key in ["undo", "commit", "at", "window"] {
+        if let Some(entry) = reader.misplaced(key) {
+            let message = format!("{what} takes no `{key}`");
+            let help = Some("leave it out".to_owned());
+            reader.report.error("misplaced-key", entry.key.span, message, help);
+        }
+    }
+    if reader.has("approve") {
+        let message = format!("{what} asks nobody for approval");
+        let help = "ask before the effect, in a step of the run itself".to_owned();
+        reader.report.error("misplaced-key", reader.span(), message, Some(help));
+    }
+}
+
+fn read_undo(node: Node, report: &mut Report) -> Option<UndoDecl> {
+    const HELP: &str = "write `undo = { do = \"plugin.action\", with = {…} }`, or `undo = false` where there is \
+                        nothing to take back";
+    let span = node.span;
+    match node.kind {
+        Kind::Bool(false) => Some(UndoDecl { span, call: None }),
+        Kind::Table(table) => {
+            let mut reader = Reader::new(table, "`undo`", report);
+            let action = reader.required_string("do");
+            let with = reader.node("with");
+            reader.finish();
+            Some(UndoDecl { span, call: Some((action?, with)) })
+        }
+        Kind::Bool(true) => {
+            let help = "leave it out: what the plugin has is taken anyway".to_owned();
+            report.error("wrong-value", span, "`undo` can't be true", Some(help));
+            None
+        }
+        _ => {
+            let message = format!("`undo` must be a table or false, not {}", node.describe());
+            report.error("wrong-type", span, message, Some(HELP.to_owned()));
+            None
+        }
     }
 }
 
 fn read_body(reader: &mut Reader<'_>, id: &str) -> BodyDecl {
-    if reader.unsupported(
-        "approve",
-        "`approve` is",
-        "end the runbook here and let a second one go on after the approval",
-    ) {
-        return BodyDecl::Unreadable;
+    if let Some(entry) = reader.entry("approve") {
+        return approve::read_body(reader, entry, id);
     }
     let has_action = reader.has("do");
     let action = reader.string("do");
@@ -259,7 +340,7 @@ fn read_body(reader: &mut Reader<'_>, id: &str) -> BodyDecl {
         }
         (false, _, None) => {
             let message = format!("step `{id}` does not say what to do");
-            let help = "write `do = \"plugin.action\"`, or `wait = \"5m\"`".to_owned();
+            let help = "write `do = \"plugin.action\"`, `wait = \"5m\"` or `approve = {…}`".to_owned();
             reader.report.error("missing-key", reader.span(), message, Some(help));
             BodyDecl::Unreadable
         }
