@@ -389,3 +389,41 @@ fn a_guard_says_what_it_watches() {
     assert_eq!(criteria, [MetBy::Guard(0), MetBy::Step(5)]);
     assert_eq!(runbook.baselines.keys().collect::<Vec<_>>(), ["latency", "limit"]);
 }
+
+#[test]
+fn a_commit_is_asked_for_before_a_long_wait_after_an_effect() {
+    let effect = |id: &str, more: &str| {
+        format!("[[step]]\nid = \"{id}\"\ndo = \"api.send\"\nwith = {{ url = \"/\" }}\n{more}\n")
+    };
+    let read = "[[step]]\nid = \"read\"\ndo = \"api.fetch\"\nwith = { url = \"/\" }\n";
+    let wait =
+        |duration: &str, more: &str| format!("[[step]]\nid = \"wait\"\nwait = \"{duration}\"\n{more}\n");
+    let asks = |steps: &[&str]| {
+        let head = "[runbook]\nname = \"a\"\n[inputs]\nsoak = { type = \"duration\" }\n\
+                    [plugins.api]\nsource = \"builtin:http\"\n";
+        let (_, diagnostics) = checked(&format!("{head}{}", steps.concat()), None);
+        let codes: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
+        assert!(codes.is_empty() || codes == ["commit-before-wait"], "{}", draw(&diagnostics));
+        !codes.is_empty()
+    };
+    assert!(asks(&[&effect("a", ""), &wait("61m", "")]));
+    assert!(asks(&[&effect("a", ""), read, &wait("2d", "")]), "not only of the step before it");
+    assert!(
+        asks(&[&effect("a", ""), &wait("61m", ""), &effect("b", "commit = true")]),
+        "a later one is too late"
+    );
+    assert!(asks(&[&effect("a", "at = \"T\""), &effect("b", "at = \"T+2h\"")]));
+    // A commit is enough, before the wait or on it.
+    assert!(!asks(&[&effect("a", "commit = true"), &wait("61m", "")]));
+    assert!(!asks(&[&effect("a", ""), &wait("61m", "commit = true")]));
+    assert!(!asks(&[&effect("a", "at = \"T\""), &effect("b", "at = \"T+2h\"\ncommit = true")]));
+    assert!(!asks(&[&effect("a", "commit = true"), &wait("61m", ""), &effect("b", ""), read]));
+    // Nothing to take back, not long, not known, or not after it.
+    assert!(!asks(&[read, &wait("2d", "")]));
+    assert!(!asks(&[&effect("a", ""), &wait("1h", "")]));
+    assert!(!asks(&[&effect("a", ""), &wait("${inputs.soak}", "")]));
+    assert!(!asks(&[&wait("2d", ""), &effect("a", "")]));
+    assert!(!asks(&[&effect("a", ""), &wait("2d", "needs = []")]));
+    assert!(!asks(&[&effect("a", "at = \"T\""), &effect("b", "at = \"T+2h\"\nneeds = []")]));
+    assert!(!asks(&[&effect("a", ""), &effect("b", "at = \"T+2h\"")]), "how long that is can't be told");
+}

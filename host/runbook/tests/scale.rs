@@ -65,8 +65,9 @@ fn a_chain_of_ten_thousand_steps_is_checked_without_recursion() {
 #[test]
 fn time_grows_with_the_steps_and_not_with_their_square() {
     type Needs = fn(usize) -> String;
-    let shapes: [(&str, Needs); 2] = [
+    let shapes: [(&str, Needs); 3] = [
         ("chain", |_| String::new()),
+        ("times", |step| format!("at = \"T+{step}m\"\ncommit = true\n")),
         // Each also needs the first: a fan and a chain in one.
         ("needs", |step| match step {
             0 => String::new(),

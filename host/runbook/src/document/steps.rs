@@ -157,7 +157,7 @@ pub(super) fn tables(node: Node, key: &str, report: &mut Report) -> Vec<Table> {
         .filter_map(|item| match item.kind {
             Kind::Table(table) => Some(table),
             _ => {
-                wrong_type(report, &item, &format!("an item of `{key}`"), "a table");
+                wrong_type(report, &item, format_args!("an item of `{key}`"), "a table");
                 None
             }
         })
