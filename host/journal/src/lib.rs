@@ -22,6 +22,8 @@ mod id;
 mod inbox;
 pub mod key;
 mod key_file;
+#[cfg(feature = "kill-points")]
+pub mod kill_points;
 mod lock;
 pub mod logs;
 mod queued;

@@ -302,6 +302,8 @@ impl RunWriter {
         let NewEvent { kind, time_ms, binding, payload } = event;
         let seq = from.head + 1;
         let bound = envelope::event_binding(&self.writing.store, &self.run, seq, &kind, binding.as_ref());
+        #[cfg(feature = "kill-points")]
+        let name = crate::kill_points::name(&kind, &payload);
         let (nonce, body) = self.key.seal(&bound, &payload)?;
         let digest = envelope::digest(&nonce, &body);
         let link = Link {
@@ -318,7 +320,19 @@ impl RunWriter {
         let (body, blob) =
             if payload.len() > INLINE_LIMIT { (None, Some((digest, body))) } else { (Some(body), None) };
         Ok((
-            SealedEvent { seq, previous: from.hash, kind, time_ms, binding, nonce, digest, body, hash },
+            SealedEvent {
+                seq,
+                previous: from.hash,
+                kind,
+                time_ms,
+                binding,
+                nonce,
+                digest,
+                body,
+                hash,
+                #[cfg(feature = "kill-points")]
+                name,
+            },
             blob,
         ))
     }

@@ -155,6 +155,10 @@ impl Script {
     }
 
     fn commit(&mut self) {
+        #[cfg(feature = "kill-points")]
+        if crate::kill_points::dies_inside() {
+            return;
+        }
         self.statement("COMMIT");
         self.commits = true;
     }

@@ -56,6 +56,8 @@ pub(crate) struct SealedEvent {
     /// `None` when it is among the blobs.
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) hash: [u8; 32],
+    #[cfg(feature = "kill-points")]
+    pub(crate) name: String,
 }
 
 /// What makes a run's row say what it says after the commit.
@@ -296,6 +298,10 @@ impl Writer {
 
     /// One commit; answers what became of each member.
     async fn commit(&mut self, members: &[Member]) -> Result<Vec<Result<(), Error>>, Fault> {
+        #[cfg(feature = "kill-points")]
+        let moment = crate::kill_points::Moment::of(members);
+        #[cfg(feature = "kill-points")]
+        moment.begins();
         let verdicts = if members.iter().any(Member::is_checked_first) {
             self.commit_after_checks(members).await?
         } else {
@@ -303,6 +309,8 @@ impl Writer {
             let answers = self.call(script).await?;
             verdicts(members, &checks, &answers)
         };
+        #[cfg(feature = "kill-points")]
+        moment.ends();
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.members.fetch_add(members.len() as u64, Ordering::Relaxed);
         Ok(verdicts)
