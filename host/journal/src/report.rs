@@ -81,6 +81,8 @@ pub enum Outcome {
 pub enum Gap {
     /// Nothing outside of the store says that its key is the engine's.
     UnknownEngine,
+    /// The store's chain is broken, so it does not say all that it said about the run.
+    BrokenChain,
     /// The events from this one on are not signed yet, as in a run that goes on.
     Unsigned {
         /// The first of them.
@@ -197,6 +199,7 @@ impl fmt::Display for Gap {
             Self::UnknownEngine => {
                 out.write_str("nothing outside of the store vouches for the key that signed it")
             }
+            Self::BrokenChain => out.write_str("the store's chain is broken"),
             Self::Unsigned { from } => write!(out, "the events from {from} on are not signed yet"),
         }
     }

@@ -36,6 +36,14 @@ struct Claims {
     ended_ms: Option<i64>,
 }
 
+/// An entry of the store's chain as its row has it.
+struct EntryRow {
+    entry: Entry,
+    hash: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// A signed head as its row has it.
 struct HeadRow {
     seq: i64,
     epoch: i64,
@@ -61,6 +69,7 @@ impl Store {
             (None, None) => None,
         };
         let mut chain = Chain::read(&mut connection, self).await?;
+        let chain_holds = chain.broken.is_none();
         if let Some(broken) = self.contradiction(file.as_ref(), anchor, &chain) {
             chain.broken = Some(broken);
         }
@@ -84,6 +93,7 @@ impl Store {
                 entries: known.get(id).map_or(&[], Vec::as_slice),
                 known: &known,
                 vouched: vouched_by.is_some(),
+                chain_holds,
             };
             runs.push(judge.report(&mut connection).await?);
         }
@@ -174,8 +184,9 @@ impl Chain {
     /// The entry of a row, if it is the one that comes next.
     fn next(&self, row: &SqliteRow, store: &Store) -> Result<Entry, Fault> {
         let changed = |what: &str| Fault::Changed { what: what.to_owned() };
-        let (entry, hash, signature) = entry(row).map_err(|_| changed("it can't be read"))?;
-        let entry = entry.ok_or_else(|| changed("its mark or run is not what was written"))?;
+        let found = entry(row).map_err(|_| changed("it can't be read"))?;
+        let EntryRow { entry, hash, signature } =
+            found.ok_or_else(|| changed("its mark or run is not what was written"))?;
         if entry.number != self.end.number + 1 {
             return Err(changed("it is missing"));
         }
@@ -218,6 +229,8 @@ struct Judge<'a> {
     /// All runs that the store's chain knows.
     known: &'a BTreeMap<RunId, Vec<&'a Entry>>,
     vouched: bool,
+    /// Whether the store's chain could be followed to its end.
+    chain_holds: bool,
 }
 
 impl Judge<'_> {
@@ -279,6 +292,7 @@ impl Judge<'_> {
 
     /// Each signature holds, and the event is the one that was signed.
     fn heads(&self, snapshot: &Snapshot, heads: &[HeadRow]) -> Result<(), Broken> {
+        let known = heads.last().map_or(0, |head| head.seq);
         for head in heads {
             let signed = Head {
                 store: self.store.id(),
@@ -291,38 +305,32 @@ impl Judge<'_> {
             if !self.store.engine().verify(&signed.message(), &head.signature) {
                 return Err(Broken::new(head.seq, Fault::BadSignature));
             }
-            self.known_hash(snapshot, head.seq, &head.hash)?;
+            known_hash(snapshot, head.seq, &head.hash, known)?;
         }
         Ok(())
     }
 
-    /// The run has an event of that number and hash, as something signed says.
-    fn known_hash(&self, snapshot: &Snapshot, seq: i64, hash: &[u8]) -> Result<(), Broken> {
-        match snapshot.hash_at(seq) {
-            Some(there) if there == hash => Ok(()),
-            Some(_) => Err(Broken::new(seq, Fault::Rewritten)),
-            None => Err(Broken::new(snapshot.head + 1, Fault::Cut { known: seq.unsigned_abs() })),
-        }
-    }
-
-    /// The store's chain and the run agree on how it started and whether and how it ended.
+    /// The store's chain and the run agree on how it started and whether and how it ended. What stands behind a break of
+    /// the chain says nothing about the run.
     fn entries(&self, snapshot: &Snapshot) -> Result<(), Broken> {
+        let known = self.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
+        for entry in self.entries {
+            known_hash(snapshot, entry.seq, &entry.run_hash, known)?;
+        }
         let Some((start, ends)) = self.entries.split_first().filter(|(start, _)| start.mark == Mark::Start)
         else {
-            return Err(Broken::new(0, Fault::Stray));
+            return if self.chain_holds { Err(Broken::new(0, Fault::Stray)) } else { Ok(()) };
         };
-        for entry in self.entries {
-            self.known_hash(snapshot, entry.seq, &entry.run_hash)?;
-        }
-        let record = &self.claims.record;
+        let Claims { record, status, ended_ms } = self.claims;
         if start.label != record.name || start.time_ms != record.started_ms {
             return Err(Broken::changed(0, "the run's name or start is not what was written"));
         }
-        match (ends.last(), self.claims.ended_ms) {
+        match (ends.last(), ended_ms) {
             (None, None) => Ok(()),
-            (Some(end), Some(ended)) if end.time_ms == ended && end.label == self.claims.status => Ok(()),
+            (Some(end), Some(ended)) if end.time_ms == *ended && end.label == *status => Ok(()),
             (Some(_), Some(_)) => Err(Broken::changed(0, "the run's status or end is not what was written")),
             (Some(_), None) => Err(Broken::changed(0, "the run has ended, but its row says otherwise")),
+            (None, Some(_)) if !self.chain_holds => Ok(()),
             (None, Some(_)) => Err(Broken::changed(
                 0,
                 "the run's row says that it has ended, but the store's chain does not",
@@ -359,8 +367,9 @@ impl Judge<'_> {
 
     fn gaps(&self, report: &RunReport) -> Vec<Gap> {
         let unknown = (!self.vouched).then_some(Gap::UnknownEngine);
+        let chain = (!self.chain_holds).then_some(Gap::BrokenChain);
         let unsigned = (report.signed < report.events).then(|| Gap::Unsigned { from: report.signed + 1 });
-        unknown.into_iter().chain(unsigned).collect()
+        unknown.into_iter().chain(chain).chain(unsigned).collect()
     }
 }
 
@@ -369,6 +378,15 @@ impl RunReport {
     fn of_broken(run: &RunId, broken: Broken) -> Self {
         let outcome = Outcome::Broken(broken);
         Self { run: run.clone(), outcome, events: 0, erased: Vec::new(), signed: 0, opened: false }
+    }
+}
+
+/// The run has an event of that number and hash, as something signed says that knows events up to `known`.
+fn known_hash(snapshot: &Snapshot, seq: i64, hash: &[u8], known: i64) -> Result<(), Broken> {
+    match snapshot.hash_at(seq) {
+        Some(there) if there == hash => Ok(()),
+        Some(_) => Err(Broken::new(seq, Fault::Rewritten)),
+        None => Err(Broken::new(snapshot.head + 1, Fault::Cut { known: known.unsigned_abs() })),
     }
 }
 
@@ -406,11 +424,10 @@ async fn heads(connection: &mut SqliteConnection, run: &RunId) -> Result<Vec<Hea
         .collect()
 }
 
-/// An entry with the hash and the signature that stand beside it; none if it has a mark or a run that can't be.
-fn entry(row: &SqliteRow) -> Result<(Option<Entry>, Vec<u8>, Vec<u8>), sqlx::Error> {
+/// None if it has a mark or a run that can't be.
+fn entry(row: &SqliteRow) -> Result<Option<EntryRow>, sqlx::Error> {
     let (mark, run) = (Mark::from_word(row.try_get(2)?), RunId::parse(row.try_get(3)?));
-    let (hash, signature) = (row.try_get(8)?, row.try_get(9)?);
-    let (Some(mark), Ok(run)) = (mark, run) else { return Ok((None, hash, signature)) };
+    let (Some(mark), Ok(run)) = (mark, run) else { return Ok(None) };
     let entry = Entry {
         number: row.try_get(0)?,
         previous: row.try_get(1)?,
@@ -421,5 +438,5 @@ fn entry(row: &SqliteRow) -> Result<(Option<Entry>, Vec<u8>, Vec<u8>), sqlx::Err
         run_hash: row.try_get(6)?,
         time_ms: row.try_get(7)?,
     };
-    Ok((Some(entry), hash, signature))
+    Ok(Some(EntryRow { entry, hash: row.try_get(8)?, signature: row.try_get(9)? }))
 }
