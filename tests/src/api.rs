@@ -23,6 +23,12 @@ impl Api {
     /// `/fault/`) and `out` (a folder).
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(crate::windlass_program())
+    }
+
+    /// The same with another program in place of the command.
+    #[must_use]
+    pub fn start_with(program: std::path::PathBuf) -> Self {
         let service = Service::start();
         let workspace = Workspace::new();
         workspace.folder("out");
@@ -47,7 +53,7 @@ folder = "out"
 "#
             ),
         );
-        let windlass = Windlass::new().with("TOKEN", service.token());
+        let windlass = Windlass::new().with_program(program).with("TOKEN", service.token());
         Self { service, workspace, windlass }
     }
 

@@ -17,7 +17,7 @@ pub mod workspace;
 pub use api::Api;
 pub use demo_service::Service;
 pub use postgres::Postgres;
-pub use programs::{build, built_program, checkout, target_folder, windlass_program};
+pub use programs::{build, built_program, checkout, kill_points_program, target_folder, windlass_program};
 pub use staging::Staging;
 pub use windlass::{Finished, Record, Running, Windlass};
 pub use workspace::Workspace;

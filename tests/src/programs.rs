@@ -44,9 +44,36 @@ pub fn build() {
     });
 }
 
+/// The command with the feature `kill-points`, built the first time it is asked for. Beside the other, since both are
+/// used at once; of what is compiled for it nearly all is shared.
+pub fn kill_points_program() -> PathBuf {
+    static ONCE: Once = Once::new();
+    build();
+    let folder = target_folder().join("kill-points");
+    ONCE.call_once(|| {
+        let target = folder.display().to_string();
+        let arguments = [
+            "build",
+            "--quiet",
+            "--package",
+            "windlass-cli",
+            "--features",
+            "kill-points",
+            "--target-dir",
+            &target,
+        ];
+        cargo_with(&arguments, &[("CARGO_BUILD_BUILD_DIR", target_folder())]);
+    });
+    folder.join(profile_folder().file_name().expect("a profile has a name")).join("windlass")
+}
+
 fn cargo(arguments: &[&str]) {
+    cargo_with(arguments, &[]);
+}
+
+fn cargo_with(arguments: &[&str], variables: &[(&str, PathBuf)]) {
     let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).current_dir(checkout());
+    command.args(arguments).current_dir(checkout()).envs(variables.iter().cloned());
     let output = command.output().expect("cargo starts");
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo {} failed:\n{problem}", arguments.join(" "));

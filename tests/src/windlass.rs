@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub struct Windlass {
     home: TempDir,
     cache: PathBuf,
+    program: PathBuf,
     variables: Vec<(OsString, OsString)>,
 }
 
@@ -35,7 +36,15 @@ impl Windlass {
     pub fn new() -> Self {
         build();
         let home = tempfile::tempdir().expect("a temporary folder");
-        Self { home, cache: target_folder().join("tests-cache"), variables: Vec::new() }
+        let cache = target_folder().join("tests-cache");
+        Self { home, cache, program: crate::windlass_program(), variables: Vec::new() }
+    }
+
+    /// The same with another program in place of the command.
+    #[must_use]
+    pub fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     /// The same with a cache of its own, empty at first.
@@ -67,7 +76,7 @@ impl Windlass {
     /// A command that was not started yet.
     #[must_use]
     pub fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
-        let mut command = Command::new(crate::windlass_program());
+        let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().stdin(Stdio::null());
         command.env("PATH", "/usr/bin:/bin").env("HOME", self.home.path()).env("LANG", "C.UTF-8");
         command.env("XDG_STATE_HOME", self.home.path().join("state"));
@@ -84,7 +93,17 @@ impl Windlass {
 
     /// Starts a command, to be waited for or killed.
     pub fn start<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Running {
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with variables of its own.
+    pub fn start_with<I: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = I>,
+        variables: &[(&str, OsString)],
+    ) -> Running {
         let mut command = self.command(arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let name = format!("{command:?}")
             .rsplit_once("windlass\"")
             .map_or_else(String::new, |(_, rest)| rest.to_owned());
@@ -188,6 +207,11 @@ impl Running {
         self.text("stdout")
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) -> Finished {
         self.child.kill().expect("it can be killed");
@@ -197,7 +221,7 @@ impl Running {
     /// Waits for its end; fails if it takes far too long.
     pub fn wait(mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().expect("its state").is_none() {
+        while !self.is_over() {
             if Instant::now() > deadline {
                 drop(self.child.kill());
                 panic!("windlass{} hangs\n{}\n{}", self.name, self.text("stdout"), self.text("stderr"));
