@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use super::FolderView;
+use super::rights::Entry;
 
 type File = Resource<Descriptor>;
 
@@ -93,6 +94,7 @@ impl HostDescriptor for FolderView<'_> {
         let (source, target) = (self.path(from.rep(), &old), self.path(to.rep(), &new));
         self.may_write("rename", &source)?;
         self.may_write("rename", &target)?;
+        self.keep_rights(Entry { folder: &from, name: &old }, Entry { folder: &to, name: &new }).await;
         let done = self.inner.rename_at(from, old, to, new).await;
         self.note_written("rename", target, &done);
         done

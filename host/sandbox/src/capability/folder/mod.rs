@@ -2,9 +2,11 @@
 //!
 //! wasmtime-wasi does the work and keeps every path within its folder; `host` stands before it, where it is decided
 //! whether a call may write, and where the books are kept. Invariant: nothing in a folder is made, changed or removed
-//! but in write mode under a line that says so, and the call counts as sent before that happens.
+//! but in write mode under a line that says so, and the call counts as sent before that happens. A file that is renamed over
+//! another takes over its owner and mode (`rights`).
 
 mod host;
+mod rights;
 #[cfg(test)]
 mod tests;
 

@@ -143,3 +143,29 @@ async fn a_folder_without_a_line_is_not_there() {
     let mut state = call(Mode::Write, "folder other: write", temporary.path());
     assert!(view(&mut state).get_directories().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_file_that_replaces_another_takes_over_its_mode() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mode = |name: &str| std::fs::metadata(path(name)).unwrap().mode() & 0o7777;
+    let mut state = call(Mode::Write, "folder out: write", folder.path());
+    for (name, wanted) in [("script", 0o750), ("secret", 0o600)] {
+        std::fs::write(path(name), "old").unwrap();
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(wanted)).unwrap();
+        std::fs::write(path("draft"), "new").unwrap();
+        let mut view = view(&mut state);
+        let (from, to) = (root(&mut view), root(&mut view));
+        view.rename_at(from, "draft".to_owned(), to, name.to_owned()).await.unwrap();
+        assert_eq!((mode(name), std::fs::read_to_string(path(name)).unwrap().as_str()), (wanted, "new"));
+    }
+    // A link is replaced, and what it points to has no say.
+    std::os::unix::fs::symlink("secret", path("link")).unwrap();
+    std::fs::write(path("draft"), "new").unwrap();
+    std::fs::set_permissions(path("draft"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut view = view(&mut state);
+    let (from, to) = (root(&mut view), root(&mut view));
+    view.rename_at(from, "draft".to_owned(), to, "link".to_owned()).await.unwrap();
+    assert_eq!((mode("link"), mode("secret")), (0o644, 0o600));
+}
