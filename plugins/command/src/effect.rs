@@ -1,18 +1,20 @@
-//! A run for its effect: planned with the probe where there is one, taken back with the reverse.
+//! A run for its effect: planned with the probe where there is one.
 
 use crate::bindings::exports::windlass::contracts::command::{Completed, Effect};
 use crate::run::{Programs, Run};
-use windlass_sdk::{Attempt, Change, Failure, Plan};
+use windlass_sdk::{Attempt, Change, Failure, Plan, step};
 
 pub(crate) fn plan(programs: &impl Programs, input: &Effect, before: &[Attempt]) -> Result<Plan, Failure> {
     let run = run_of(input, &input.arguments);
+    let key = step::idempotency_key();
     let change = Change::new(target(input), "run").then(input.arguments.join(" "));
     let differs = Plan::differs([change]).repeatable(input.repeatable);
     match probe(programs, input)? {
         Some(true) => Ok(Plan::in_place()),
         // The probe has just told that it is not there, so running it does not repeat it.
         Some(false) => Ok(differs.repeatable(true)),
-        None if before.is_empty() || input.repeatable => Ok(differs),
+        // The attempts of a changed input are another run.
+        None if input.repeatable || before.iter().all(|attempt| attempt.key != key) => Ok(differs),
         None => Ok(Plan::unknown(format!(
             "`{}` was started and its end was not seen; without a `probe` nothing tells whether it had its effect",
             run.slot()
@@ -30,28 +32,8 @@ pub(crate) fn apply(programs: &impl Programs, input: &Effect, plan: &Plan) -> Re
     }
 }
 
-pub(crate) fn plan_undo(programs: &impl Programs, input: &Effect, done: &[Attempt]) -> Result<Plan, Failure> {
-    let Some(reverse) = &input.reverse else {
-        return Ok(Plan::unknown("the step has no `reverse`, so nothing here can take it back"));
-    };
-    if done.is_empty() || probe(programs, input)? == Some(false) {
-        return Ok(Plan::in_place());
-    }
-    Ok(Plan::differs([Change::new(target(input), "run").then(reverse.join(" "))])
-        .repeatable(input.repeatable))
-}
-
-pub(crate) fn undo(programs: &impl Programs, input: &Effect) -> Result<(), Failure> {
-    let Some(reverse) = &input.reverse else {
-        return Err(Failure::invalid_input("the step has no `reverse`, so nothing here can take it back"));
-    };
-    Run { exit_codes: &[], parse_json: false, stdin: None, ..run_of(input, reverse) }
-        .complete(programs)
-        .map(drop)
-}
-
 /// Whether the effect is there; none where there is no probe.
-fn probe(programs: &impl Programs, input: &Effect) -> Result<Option<bool>, Failure> {
+pub(crate) fn probe(programs: &impl Programs, input: &Effect) -> Result<Option<bool>, Failure> {
     let Some(arguments) = &input.probe else { return Ok(None) };
     let run = Run { exit_codes: &[0, 1], parse_json: false, ..run_of(input, arguments) };
     let exit = run.start(programs)?;
@@ -64,7 +46,7 @@ fn probe(programs: &impl Programs, input: &Effect) -> Result<Option<bool>, Failu
     Ok(Some(there))
 }
 
-fn run_of<'a>(input: &'a Effect, arguments: &'a [String]) -> Run<'a> {
+pub(crate) fn run_of<'a>(input: &'a Effect, arguments: &'a [String]) -> Run<'a> {
     Run {
         program: input.program.as_deref(),
         arguments,
@@ -74,7 +56,7 @@ fn run_of<'a>(input: &'a Effect, arguments: &'a [String]) -> Run<'a> {
     }
 }
 
-fn target(input: &Effect) -> String {
+pub(crate) fn target(input: &Effect) -> String {
     format!("program {}", input.program.as_deref().unwrap_or(crate::run::DEFAULT_SLOT))
 }
 
@@ -104,7 +86,7 @@ mod tests {
 
     fn started() -> Vec<Attempt> {
         vec![Attempt {
-            key: "key".to_owned(),
+            key: "test-key".to_owned(),
             number: 1,
             input: "{}".to_owned(),
             plan: Plan::differs([]),
@@ -118,6 +100,8 @@ mod tests {
         let fake = Fake::default();
         assert_eq!(plan(&fake, &effect(), &[]).unwrap().status, Status::Differs);
         assert!(matches!(plan(&fake, &effect(), &started()).unwrap().status, Status::Unknown(_)));
+        let other = [Attempt { key: "another".to_owned(), ..started().remove(0) }];
+        assert_eq!(plan(&fake, &effect(), &other).unwrap().status, Status::Differs);
         let repeatable = Effect { repeatable: true, ..effect() };
         assert_eq!(plan(&fake, &repeatable, &started()).unwrap().status, Status::Differs);
         assert!(fake.ran.borrow().is_empty(), "planning runs nothing without a probe");
@@ -133,16 +117,5 @@ mod tests {
         assert_eq!(plan(&absent, &with_probe(), &started()).unwrap().status, Status::Differs);
         let broken = Fake { answers: vec![("ask", 2, "")], ..Fake::default() };
         assert_eq!(plan(&broken, &with_probe(), &[]).unwrap_err().code, "probe-failed");
-    }
-
-    #[test]
-    fn undo_runs_the_reverse_unless_nothing_is_there() {
-        let there = Fake { answers: vec![("ask", 0, ""), ("undo", 0, "")], ..Fake::default() };
-        assert_eq!(plan_undo(&there, &with_probe(), &started()).unwrap().status, Status::Differs);
-        undo(&there, &with_probe()).unwrap();
-        assert_eq!(there.ran.borrow().last().unwrap(), &["undo"]);
-        let absent = Fake { answers: vec![("ask", 1, "")], ..Fake::default() };
-        assert!(plan_undo(&absent, &with_probe(), &started()).unwrap().is_in_place());
-        assert!(matches!(plan_undo(&absent, &effect(), &started()).unwrap().status, Status::Unknown(_)));
     }
 }

@@ -4,6 +4,7 @@
 
 mod effect;
 mod run;
+mod undo;
 
 use bindings::exports::windlass::contracts::command::{Completed, Effect, Guest, Invocation};
 use run::Host;
@@ -30,11 +31,11 @@ impl Guest for Plugin {
         effect::apply(&Host, &input, &plan)
     }
 
-    fn plan_undo_run(input: Effect, done: Vec<Attempt>) -> Result<Plan, Failure> {
-        effect::plan_undo(&Host, &input, &done)
+    fn plan_undo_run(_input: Effect, done: Vec<Attempt>) -> Result<Plan, Failure> {
+        undo::plan(&Host, &done)
     }
 
-    fn undo_run(input: Effect, _done: Vec<Attempt>, _plan: Plan) -> Result<(), Failure> {
-        effect::undo(&Host, &input)
+    fn undo_run(_input: Effect, _done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
+        undo::undo(&Host, &plan)
     }
 }

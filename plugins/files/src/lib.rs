@@ -36,7 +36,7 @@ impl Guest for Plugin {
         undo::plan(&Host, &done)
     }
 
-    fn undo_write(_input: File, done: Vec<Attempt>, _plan: Plan) -> Result<(), Failure> {
-        undo::undo(&Host, &done)
+    fn undo_write(_input: File, done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
+        undo::undo(&Host, &done, &plan)
     }
 }

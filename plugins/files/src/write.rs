@@ -1,21 +1,34 @@
 //! Writing a file.
 //!
-//! The memo holds the file as it was before the effect and as it was found when planning; the first is what undo
-//! restores, the second what apply insists on.
+//! The memo holds the file as it was before the effect, the folders that were missing then, and the file as it was found
+//! when planning; the first two are what undo restores, the third is what apply insists on. Attempts of a changed input
+//! may have written another file: they say nothing about this one.
 
 use crate::bindings::exports::windlass::contracts::files::{File, Written};
 use crate::state::{State, path};
-use windlass_sdk::fs::Folders;
-use windlass_sdk::{Attempt, Change, Failure, Plan, Value, digest, first_memo, json};
+use windlass_sdk::fs::{self, Folders, Path};
+use windlass_sdk::{Attempt, Change, Failure, Plan, Value, digest, json};
 
 /// Whether the file has to be written.
 pub(crate) fn plan(folders: &dyn Folders, input: &File, before: &[Attempt]) -> Result<Plan, Failure> {
     let path = path(input.folder.as_deref(), &input.path)?;
     let now = State::now(folders, &path)?;
+    if let State::NoFile(what) = &now {
+        return Err(Failure::new("not-a-file", what));
+    }
     let wanted = State::of(input.text.clone().into_bytes());
-    let original = first_memo(before).get("before").and_then(State::from_json);
+    let attempts: Vec<&Attempt> = before.iter().filter(|attempt| writes(attempt, &path)).collect();
+    let first = attempts.first().map(|attempt| attempt.plan.memo_json()).unwrap_or_default();
+    let original = first.get("before").and_then(State::from_json);
+    let missing = match first.get("folders") {
+        Some(missing) => missing.clone(),
+        None => {
+            fs::missing_folders(folders, &path)?.iter().map(|folder| Value::from(folder.inner())).collect()
+        }
+    };
     let memo = json!({
         "before": original.as_ref().unwrap_or(&now).to_json(),
+        "folders": missing,
         "found": now.sha256(),
     });
     if now.same(&wanted) {
@@ -24,11 +37,11 @@ pub(crate) fn plan(folders: &dyn Folders, input: &File, before: &[Attempt]) -> R
     let kind = if now == State::Absent { "create" } else { "update" };
     let mut change = Change::new(format!("file {path}"), kind);
     change.from = now.describe();
-    change.to = Some(described(&wanted));
+    change.to = Some(wanted.to_string());
     let plan = match original {
         // Writing is whole or not at all: after an attempt the file is as before it, or as one of them wanted it.
         Some(original)
-            if !now.same(&original) && !before.iter().any(|attempt| now.same(&intended(attempt))) =>
+            if !now.same(&original) && !attempts.iter().any(|attempt| now.same(&intended(attempt))) =>
         {
             Plan::conflict(format!("{path} was changed since the first attempt")).with_changes([change])
         }
@@ -42,7 +55,9 @@ pub(crate) fn apply(folders: &dyn Folders, input: &File, plan: &Plan) -> Result<
     let path = path(input.folder.as_deref(), &input.path)?;
     if !plan.is_in_place() {
         let now = State::now(folders, &path)?;
-        if plan.memo_json().get("found").and_then(Value::as_str) != now.sha256() {
+        let memo = plan.memo_json();
+        let found = memo.get("found").and_then(Value::as_str);
+        if matches!(now, State::NoFile(_)) || found != now.sha256() {
             let message = format!("{path} was changed between planning and writing");
             return Err(Failure::new("changed-meanwhile", message).retryable());
         }
@@ -55,20 +70,21 @@ pub(crate) fn apply(folders: &dyn Folders, input: &File, plan: &Plan) -> Result<
     })
 }
 
+/// The path that an attempt wrote to.
+pub(crate) fn path_of(attempt: &Attempt) -> Result<Path, Failure> {
+    let input = attempt.input_json();
+    let inner = input.get("path").and_then(Value::as_str).unwrap_or_default();
+    Ok(path(input.get("folder").and_then(Value::as_str), inner)?)
+}
+
+fn writes(attempt: &Attempt, path: &Path) -> bool {
+    path_of(attempt).is_ok_and(|written| written == *path)
+}
+
 /// The file as an attempt wanted it.
 pub(crate) fn intended(attempt: &Attempt) -> State {
     let input = attempt.input_json();
     State::of(input.get("text").and_then(Value::as_str).unwrap_or_default().as_bytes().to_vec())
-}
-
-/// What will be there. It names the content, so that an approval of it is one of exactly this text.
-fn described(wanted: &State) -> String {
-    match wanted {
-        State::Absent => "nothing".to_owned(),
-        State::Present { size, sha256, .. } => {
-            format!("{size} bytes, sha256 {}", sha256.get(..12).unwrap_or(sha256))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -139,6 +155,18 @@ pub(crate) mod tests {
         let failure = apply(&folders, &file("a", "two"), &planned).unwrap_err();
         assert_eq!((failure.code.as_str(), failure.retryable), ("changed-meanwhile", true));
         assert_eq!(text(&folders, "a").as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn an_attempt_on_another_file_says_nothing_about_this_one() {
+        let folders = Memory::with_slots(&["out"]);
+        put(&folders, "a", "one");
+        let other = file("a", "two");
+        let attempts = [attempt(&other, &plan(&folders, &other, &[]).unwrap())];
+        put(&folders, "b", "mine");
+        let resumed = plan(&folders, &file("b", "new"), &attempts).unwrap();
+        assert_eq!(resumed.status, Status::Differs);
+        assert_eq!(resumed.memo_json()["before"]["text"], "mine");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod client;
 mod fetch;
 mod health;
 mod request;
+mod seen;
 mod send;
 mod template;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Requests that write: finding out whether one has landed, and sending it.
 //!
+//! The memo holds what the probe saw before the first attempt: the state that undo knows again.
+//!
 //! What is known of an attempt, from the best source to the worst: its output; the receipt that it left when the
 //! service answered but the answer was not good; the probe. A receipt says either `landed`, with the answer, or
 //! `refused`, with a status by which a service says that it did nothing. Invariant: a write that can't be told to have
@@ -9,6 +11,7 @@ use crate::answer::{Answer, unmet};
 use crate::bindings::exports::windlass::contracts::http_call::Response;
 use crate::client::{Client, name};
 use crate::request::{Call, Probe, Write};
+use crate::seen::Seen;
 use crate::template::Values;
 use std::time::Duration;
 use windlass_sdk::{Attempt, Change, Failure, Plan, Value, expect, json, step};
@@ -24,22 +27,26 @@ pub(crate) fn plan(client: &Client<'_>, write: &Write, before: &[Attempt]) -> Re
     let method = write.call.method.to_ascii_uppercase();
     let mut change = Change::new(name(&method, &url), "send");
     change.to = body(&write.call);
-    let attempts: Vec<Known> = before.iter().map(Known::of).collect();
+    // Those of a changed input are another write, and say nothing about this one.
+    let key = step::idempotency_key();
+    let before: Vec<&Attempt> = before.iter().filter(|attempt| attempt.key == key).collect();
+    let attempts: Vec<Known> = before.iter().map(|attempt| Known::of(attempt)).collect();
     let landed = attempts.into_iter().rev().find(|known| matches!(known, Known::Landed(_)));
 
     if let Some(probe) = &write.probe {
-        let key = step::idempotency_key();
         // Outside a run there is no key, so that nothing can have landed under it; a search for an empty one might
         // find what others wrote.
-        let found = if key.is_empty() && probe.call.names_the_key() {
-            Found::Absent
-        } else {
-            ask(client, probe, &key)?
-        };
-        return Ok(match (found, landed) {
-            (Found::Landed(_), _) => Plan::in_place().with_memo(&json!({ "landed": "probe" })),
-            (Found::Absent, None) => Plan::differs([change]),
-            (Found::Absent, Some(_)) => {
+        let asked =
+            if key.is_empty() && probe.call.names_the_key() { None } else { Some(ask(client, probe, &key)?) };
+        let original = before.iter().find_map(|attempt| seen_before(attempt));
+        let now = asked.as_ref().map(|asked| asked.seen.clone());
+        let seen = original.or(now).map(|seen| seen.to_json());
+        return Ok(match (asked.map(|asked| asked.found), landed) {
+            (Some(Found::Landed(_)), _) => {
+                Plan::in_place().with_memo(&json!({ "landed": "probe", "before": seen }))
+            }
+            (_, None) => Plan::differs([change]).with_memo(&json!({ "before": seen })),
+            (_, Some(_)) => {
                 Plan::conflict(format!("{} had landed, but the probe doesn't find it", change.target))
                     .with_changes([change])
             }
@@ -95,7 +102,7 @@ fn in_place(client: &Client<'_>, write: &Write, plan: &Plan, key: &str) -> Resul
         return Ok(answer.output(captured));
     }
     let probe = write.probe.as_ref().ok_or_else(|| Failure::invalid_input("the plan speaks of a probe"))?;
-    match ask(client, probe, key)? {
+    match ask(client, probe, key)?.found {
         Found::Landed(answer) => {
             let captured = answer.capture(&probe.capture)?;
             Ok(answer.output(captured))
@@ -124,17 +131,32 @@ pub(crate) enum Found {
     Absent,
 }
 
+/// What a probe found, and what it saw.
+pub(crate) struct Asked {
+    pub(crate) found: Found,
+    pub(crate) seen: Seen,
+    /// As it was sent.
+    pub(crate) call: Call,
+}
+
 /// Ask whether a write has landed.
-pub(crate) fn ask(client: &Client<'_>, probe: &Probe, key: &str) -> Result<Found, Failure> {
+pub(crate) fn ask(client: &Client<'_>, probe: &Probe, key: &str) -> Result<Asked, Failure> {
     let call = Values { key, captured: &[] }.fill(&probe.call)?;
     let url = client.url(&call.url)?;
     let response = client.send(&call)?;
+    let seen = Seen::of(probe, &response);
     if response.status == 404 {
-        return Ok(Found::Absent);
+        return Ok(Asked { found: Found::Absent, seen, call });
     }
     let answer = Answer::of(&call, &url, &response)?;
     let misses = answer.misses(&probe.expect, |body, path| expect::lookup(body, path).cloned())?;
-    Ok(if misses.is_empty() { Found::Landed(Box::new(answer)) } else { Found::Absent })
+    let found = if misses.is_empty() { Found::Landed(Box::new(answer)) } else { Found::Absent };
+    Ok(Asked { found, seen, call })
+}
+
+/// What the probe saw before an attempt.
+pub(crate) fn seen_before(attempt: &Attempt) -> Option<Seen> {
+    Seen::from_json(attempt.plan.memo_json().get("before")?)
 }
 
 /// What an attempt left behind about its effect.
@@ -193,7 +215,10 @@ fn receipt(content: &Value) {
 
 /// An answer for a receipt.
 fn kept(answer: &Answer) -> Value {
-    let mut kept = json!({ "status": answer.status, "took_ms": crate::answer::milliseconds(answer.elapsed) });
+    let header =
+        |wanted: &str| answer.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let headers = json!({ "etag": header("etag"), "location": header("location") });
+    let mut kept = json!({ "status": answer.status, "headers": headers, "took_ms": crate::answer::milliseconds(answer.elapsed) });
     if let Some(fields) = kept.as_object_mut()
         && answer.text.len() <= RECEIPT
     {

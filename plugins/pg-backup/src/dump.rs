@@ -1,12 +1,12 @@
 //! Writing an archive.
 //!
-//! pg_dump writes `FILE.partial`; once it ended well, the file's hash is kept as a receipt, and only then it gets its
-//! name. Invariants: an archive is never overwritten, and a file under its final name is whole.
+//! pg_dump writes `FILE.KEY.partial`, which no other effect does; once it ended well, the file's hash is kept as a receipt,
+//! and only then it gets its name. Invariants: an archive is never overwritten, and a file under its final name is whole.
 
 use crate::archive::describe;
 use crate::bindings::exports::windlass::contracts::backup::{Archive, Source};
-use crate::world::{World, command, last_words, path};
-use windlass_sdk::fs::{Error, Path};
+use crate::world::{World, command, last_words, path, short};
+use windlass_sdk::fs::{self, Error, Path};
 use windlass_sdk::process::Exit;
 use windlass_sdk::{Attempt, Change, Failure, Plan, Value, digest, info, json, serde_json};
 
@@ -14,31 +14,33 @@ use windlass_sdk::{Attempt, Change, Failure, Plan, Value, digest, info, json, se
 pub(crate) fn plan(world: &impl World, input: &Source, before: &[Attempt]) -> Result<Plan, Failure> {
     let path = path(&input.file)?;
     tables(input)?;
+    let attempts: Vec<&Attempt> = before.iter().filter(|attempt| file_of(attempt) == input.file).collect();
     if exists(world, &path)? {
-        let receipts = receipts(before);
+        let receipts = receipts(&attempts);
         if !receipts.is_empty() && receipts.contains(&digest::sha256_of_file(world.folders(), &path)?.0) {
             return Ok(Plan::in_place().repeatable(true));
         }
-        let found = if before.is_empty() {
+        let found = if attempts.is_empty() {
             format!("{path} is there already, and an archive is never overwritten")
         } else {
             format!("{path} is there, but no attempt of this step finished it")
         };
         return Ok(Plan::conflict(found));
     }
-    let partial = partial(&path);
-    let left = exists(world, &partial)?;
-    if left && before.is_empty() {
-        return Ok(Plan::conflict(format!(
-            "{partial} is there: another dump is writing it, or one was cut off; remove it if none is"
-        )));
-    }
+    let first = attempts.first().map(|attempt| attempt.plan.memo_json()).unwrap_or_default();
+    let missing = match first.get("folders") {
+        Some(missing) => missing.clone(),
+        None => {
+            let missing = fs::missing_folders(world.folders(), &path)?;
+            missing.iter().map(|folder| Value::from(folder.inner())).collect()
+        }
+    };
     let what = match input.tables.len() {
         0 => "an archive of the whole database".to_owned(),
         _ => format!("an archive of {}", input.tables.join(", ")),
     };
     let change = Change::new(format!("archive {path}"), "create").then(what);
-    Ok(Plan::differs([change]).repeatable(true).with_memo(&json!({ "left": left })))
+    Ok(Plan::differs([change]).repeatable(true).with_memo(&json!({ "folders": missing })))
 }
 
 /// Write it, if the plan says so.
@@ -47,19 +49,13 @@ pub(crate) fn apply(world: &impl World, input: &Source, plan: &Plan) -> Result<A
     if plan.is_in_place() {
         return describe(world, &input.file, &path);
     }
-    let partial = partial(&path);
-    let meanwhile = |path: &Path| {
-        let message = format!("{path} appeared between planning and dumping");
-        Failure::new("changed-meanwhile", message)
-    };
+    let meanwhile = |path: &Path| Failure::changed_meanwhile(&path.to_string(), "no file", "one");
     if exists(world, &path)? {
         return Err(meanwhile(&path));
     }
+    let partial = partial(&path, &world.key());
     if exists(world, &partial)? {
-        // Only what an attempt of this very step left behind is removed.
-        if plan.memo_json().get("left").and_then(Value::as_bool) != Some(true) {
-            return Err(meanwhile(&partial));
-        }
+        // An attempt of this very effect left it behind.
         world.folders().remove(&partial)?;
     }
     if let Some(parent) = path.parent() {
@@ -84,9 +80,14 @@ pub(crate) fn apply(world: &impl World, input: &Source, plan: &Plan) -> Result<A
     Ok(archive)
 }
 
-/// Where pg_dump writes.
-pub(crate) fn partial(path: &Path) -> Path {
-    path.beside(&format!("{}.partial", path.name()))
+/// Where pg_dump writes for the effect with this key.
+pub(crate) fn partial(path: &Path, key: &str) -> Path {
+    path.beside(&format!("{}.{}.partial", path.name(), short(key)))
+}
+
+/// The file that an attempt was to write.
+pub(crate) fn file_of(attempt: &Attempt) -> String {
+    attempt.input_json().get("file").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Whether something bears this name.
@@ -99,7 +100,7 @@ pub(crate) fn exists(world: &impl World, path: &Path) -> Result<bool, Failure> {
 }
 
 /// The hashes of the archives that these attempts finished.
-pub(crate) fn receipts(attempts: &[Attempt]) -> Vec<String> {
+pub(crate) fn receipts(attempts: &[&Attempt]) -> Vec<String> {
     let receipts = attempts.iter().flat_map(|attempt| &attempt.receipts);
     receipts
         .filter_map(|text| {
@@ -157,6 +158,9 @@ pub(crate) mod tests {
     use crate::world::tests::Fake;
     use windlass_sdk::{Status, digest};
 
+    /// What pg_dump writes here, by the key of the tests.
+    pub(crate) const PARTIAL: &str = "a.dump.62af8704764f.partial";
+
     pub(crate) fn source() -> Source {
         Source { file: "a.dump".to_owned(), tables: Vec::new(), extra: Vec::new() }
     }
@@ -172,11 +176,11 @@ pub(crate) mod tests {
         assert_eq!(
             world.ran.borrow().as_slice(),
             [
-                "pg_dump --format=custom --no-password --file=/backups/a.dump.partial",
-                "pg_restore --list /backups/a.dump.partial"
+                "pg_dump --format=custom --no-password --file=/backups/a.dump.62af8704764f.partial",
+                "pg_restore --list /backups/a.dump.62af8704764f.partial"
             ]
         );
-        assert!(world.has("a.dump") && !world.has("a.dump.partial"));
+        assert!(world.has("a.dump") && !world.has(PARTIAL));
         // Another run must not write over it.
         assert!(matches!(plan(&world, &source(), &[]).unwrap().status, Status::Conflict(_)));
         // This one, cut off after the receipt, adopts it.
@@ -189,14 +193,12 @@ pub(crate) mod tests {
     fn only_the_own_partial_file_is_removed() {
         let world = Fake::default();
         let first = plan(&world, &source(), &[]).unwrap();
-        world.put("a.dump.partial", b"PGDMP half");
-        assert!(matches!(plan(&world, &source(), &[]).unwrap().status, Status::Conflict(_)));
-        assert_eq!(apply(&world, &source(), &first).unwrap_err().code, "changed-meanwhile");
-
+        world.put(PARTIAL, b"PGDMP half");
+        world.put("a.dump.another.partial", b"PGDMP half");
         let again = plan(&world, &source(), &[world.attempt(&first)]).unwrap();
         assert_eq!((again.status.clone(), again.repeatable), (Status::Differs, true));
         apply(&world, &source(), &again).unwrap();
-        assert!(world.has("a.dump") && !world.has("a.dump.partial"));
+        assert!(world.has("a.dump") && !world.has(PARTIAL) && world.has("a.dump.another.partial"));
     }
 
     #[test]
@@ -231,7 +233,7 @@ pub(crate) mod tests {
             let failure = apply(&world, &source(), &planned).unwrap_err();
             assert_eq!((failure.code.as_str(), failure.retryable), (code, retryable));
             assert_eq!(failure.message, format!("pg_dump failed: {said}"));
-            assert!(!world.has("a.dump") && !world.has("a.dump.partial"));
+            assert!(!world.has("a.dump") && !world.has(PARTIAL));
         }
     }
 

@@ -7,6 +7,7 @@ mod dump;
 mod list;
 mod restore;
 mod undo_dump;
+mod undo_restore;
 mod verify;
 mod world;
 
@@ -35,12 +36,12 @@ impl Guest for Plugin {
         dump::apply(&Host, &input, &plan)
     }
 
-    fn plan_undo_dump(input: Source, done: Vec<Attempt>) -> Result<Plan, Failure> {
-        undo_dump::plan(&Host, &input, &done)
+    fn plan_undo_dump(_input: Source, done: Vec<Attempt>) -> Result<Plan, Failure> {
+        undo_dump::plan(&Host, &done)
     }
 
-    fn undo_dump(input: Source, _done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
-        undo_dump::undo(&Host, &input, &plan)
+    fn undo_dump(_input: Source, done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
+        undo_dump::undo(&Host, &done, &plan)
     }
 
     fn plan_restore(input: Target, before: Vec<Attempt>) -> Result<Plan, Failure> {
@@ -51,11 +52,11 @@ impl Guest for Plugin {
         restore::apply(&Host, &input, &plan)
     }
 
-    fn plan_undo_restore(input: Target, done: Vec<Attempt>) -> Result<Plan, Failure> {
-        restore::plan_undo(&Host, &input, &done)
+    fn plan_undo_restore(_input: Target, done: Vec<Attempt>) -> Result<Plan, Failure> {
+        undo_restore::plan(&Host, &done)
     }
 
-    fn undo_restore(input: Target, done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
-        restore::undo(&Host, &input, &done, &plan)
+    fn undo_restore(_input: Target, _done: Vec<Attempt>, plan: Plan) -> Result<(), Failure> {
+        undo_restore::undo(&Host, &plan)
     }
 }

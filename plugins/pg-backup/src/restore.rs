@@ -1,12 +1,13 @@
 //! Bringing an archive back into a new database.
 //!
-//! The database's comment is the mark of who made it and how far that came: it is set right after the database is made,
-//! and again at the end. Invariant: a database without this effect's mark is never written to and never dropped.
+//! It is filled under a name that belongs to this effect alone, given a comment that marks who made it, and only then its
+//! name. Invariants: a database under its final name is whole; one that is neither marked by this effect nor bears its name
+//! is never written to.
 
 use crate::archive::{describe, failure};
 use crate::bindings::exports::windlass::contracts::backup::{Archive, Restored, Target};
 use crate::verify::same;
-use crate::world::{World, command, last_words, path};
+use crate::world::{World, command, last_words, path, short};
 use windlass_sdk::postgres::Parameter;
 use windlass_sdk::{Attempt, Change, Failure, Plan, Value, info, json};
 
@@ -24,17 +25,10 @@ pub(crate) fn plan(world: &impl World, input: &Target, before: &[Attempt]) -> Re
         input.file,
         archive.sha256.get(..12).unwrap_or(&archive.sha256)
     ));
-    let memo = json!({ "sha256": archive.sha256, "left": found.is_some() });
-    let differs = || Ok(Plan::differs([change.clone()]).repeatable(true).with_memo(&memo));
-    let Some(comment) = found else { return differs() };
-    for attempt in before {
-        if comment == mark("complete", &attempt.key, &archive.sha256) {
-            return Ok(Plan::in_place().repeatable(true).with_memo(&memo));
-        }
-        if is_marked(&comment, &attempt.key) {
-            // What is half there is dropped and made anew.
-            return differs();
-        }
+    let memo = json!({ "sha256": archive.sha256 });
+    let Some(found) = found else { return Ok(Plan::differs([change]).repeatable(true).with_memo(&memo)) };
+    if before.iter().any(|attempt| found.comment == mark(&attempt.key, &archive.sha256)) {
+        return Ok(Plan::in_place().repeatable(true).with_memo(&memo));
     }
     if before.is_empty() {
         return Ok(Plan::conflict(format!(
@@ -42,8 +36,7 @@ pub(crate) fn plan(world: &impl World, input: &Target, before: &[Attempt]) -> Re
         )));
     }
     Ok(Plan::conflict(format!(
-        "the database {name} exists without a mark of this step: someone else made it, or an attempt was cut off in \
-         the moment between making and marking it"
+        "the database {name} exists without the mark of this step: someone else made it"
     )))
 }
 
@@ -60,39 +53,43 @@ pub(crate) fn apply(world: &impl World, input: &Target, plan: &Plan) -> Result<R
         let message = format!("{} was changed between planning and restoring", input.file);
         return Err(Failure::new("changed-meanwhile", message).retryable());
     }
+    if find(world, name)?.is_some() {
+        return Err(Failure::changed_meanwhile(&format!("database {name}"), "none", "one"));
+    }
     let key = world.key();
-    match find(world, name)? {
-        None => {}
-        Some(comment) if is_marked(&comment, &key) => drop_database(world, name)?,
-        Some(_) => {
-            let message = format!("the database {name} appeared between planning and restoring");
-            return Err(Failure::new("changed-meanwhile", message));
-        }
+    let draft = draft(name, &key);
+    if find(world, &draft)?.is_some() {
+        // An attempt of this very effect left it behind.
+        drop_database(world, &draft)?;
     }
     // `template1` may hold things of its own that the archive holds too.
-    world.execute(&format!("CREATE DATABASE {} TEMPLATE template0", quoted(name)))?;
-    comment(world, name, &mark("begun", &key, &archive.sha256))?;
-    if let Err(failure) = fill(world, input) {
-        // Made a moment ago and empty, since the restore is one transaction.
-        if let Err(error) = drop_database(world, name) {
-            windlass_sdk::warn!("the empty database {name} is left behind: {}", error.message);
+    world.execute(&format!("CREATE DATABASE {} TEMPLATE template0", quoted(&draft)))?;
+    if let Err(failure) = complete(world, input, &draft, &mark(&key, &archive.sha256)) {
+        if let Err(error) = drop_database(world, &draft) {
+            windlass_sdk::warn!("the database {draft} is left behind: {}", error.message);
         }
         return Err(failure);
     }
-    comment(world, name, &mark("complete", &key, &archive.sha256))?;
     info!("restored {name}"; tables = restored.tables.len());
     Ok(restored)
 }
 
+/// Fills a new database, marks it, and gives it its name.
+fn complete(world: &impl World, input: &Target, draft: &str, mark: &str) -> Result<(), Failure> {
+    fill(world, input, draft)?;
+    world.execute(&format!("COMMENT ON DATABASE {} IS '{}'", quoted(draft), mark.replace('\'', "''")))?;
+    world.execute(&format!("ALTER DATABASE {} RENAME TO {}", quoted(draft), quoted(&input.database)))
+}
+
 /// Runs pg_restore, in one transaction, into a database that is empty.
-fn fill(world: &impl World, input: &Target) -> Result<(), Failure> {
+fn fill(world: &impl World, input: &Target, database: &str) -> Result<(), Failure> {
     let exit = world.run(&command(
         "restore",
         [
             "--exit-on-error".to_owned(),
             "--single-transaction".to_owned(),
             "--no-password".to_owned(),
-            format!("--dbname={}", input.database),
+            format!("--dbname={database}"),
             path(&input.file)?.to_string(),
         ],
     ))?;
@@ -101,36 +98,6 @@ fn fill(world: &impl World, input: &Target) -> Result<(), Failure> {
     }
     Err(Failure::new("restore-failed", format!("pg_restore failed: {}", last_words(&exit)))
         .with_detail(&json!({ "exit_code": exit.code, "signal": exit.signal })))
-}
-
-/// Whether the database has to be dropped.
-pub(crate) fn plan_undo(world: &impl World, input: &Target, done: &[Attempt]) -> Result<Plan, Failure> {
-    let name = &input.database;
-    let Some(comment) = find(world, name)? else { return Ok(Plan::in_place().repeatable(true)) };
-    if done.iter().any(|attempt| is_marked(&comment, &attempt.key)) {
-        let change =
-            Change::new(format!("database {name}"), "delete").now("with all that was written to it since");
-        return Ok(Plan::differs([change]).repeatable(true));
-    }
-    Ok(Plan::conflict(format!(
-        "the database {name} does not bear the mark of this step: it is not ours to drop"
-    )))
-}
-
-/// Drop it.
-pub(crate) fn undo(world: &impl World, input: &Target, done: &[Attempt], plan: &Plan) -> Result<(), Failure> {
-    let name = &input.database;
-    match find(world, name)? {
-        _ if plan.is_in_place() => Ok(()),
-        None => Ok(()),
-        Some(comment) if done.iter().any(|attempt| is_marked(&comment, &attempt.key)) => {
-            drop_database(world, name)
-        }
-        Some(_) => {
-            let message = format!("the mark of the database {name} changed between planning and dropping");
-            Err(Failure::new("changed-meanwhile", message).retryable())
-        }
-    }
 }
 
 /// The archive, if it is the one that is meant, and the name is one that a database can have.
@@ -150,30 +117,44 @@ fn archive(world: &impl World, input: &Target) -> Result<Archive, Failure> {
     Ok(archive)
 }
 
-/// The database's comment, which may be empty; none where there is no such database.
-fn find(world: &impl World, name: &str) -> Result<Option<String>, Failure> {
-    let sql = "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') AS comment FROM \
-               pg_catalog.pg_database WHERE datname = $1::text";
-    let rows = world.query(sql, &[Parameter::Text(name.to_owned())])?;
-    let comment = |row: &Value| row.get("comment").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(rows.first().map(comment))
+/// A database as it was found.
+pub(crate) struct Found {
+    /// Another one under the same name has another.
+    pub(crate) oid: String,
+    /// Empty where there is none.
+    pub(crate) comment: String,
 }
 
-fn drop_database(world: &impl World, name: &str) -> Result<(), Failure> {
+/// The database; none where there is none of this name.
+pub(crate) fn find(world: &impl World, name: &str) -> Result<Option<Found>, Failure> {
+    let sql = "SELECT oid::text AS oid, coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') AS comment FROM \
+               pg_catalog.pg_database WHERE datname = $1::text";
+    let rows = world.query(sql, &[Parameter::Text(name.to_owned())])?;
+    Ok(rows.first().map(|row| {
+        let text = |column: &str| row.get(column).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Found { oid: text("oid"), comment: text("comment") }
+    }))
+}
+
+pub(crate) fn drop_database(world: &impl World, name: &str) -> Result<(), Failure> {
     world.execute(&format!("DROP DATABASE {}", quoted(name)))
 }
 
-fn comment(world: &impl World, name: &str, text: &str) -> Result<(), Failure> {
-    world.execute(&format!("COMMENT ON DATABASE {} IS '{}'", quoted(name), text.replace('\'', "''")))
+/// The name under which a database is filled for the effect with this key.
+pub(crate) fn draft(name: &str, key: &str) -> String {
+    // PostgreSQL's names have at most 63 bytes.
+    const ROOM: usize = 40;
+    let end = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= ROOM).last();
+    format!("{}_windlass_{}", name.get(..end.unwrap_or_default()).unwrap_or_default(), short(key))
 }
 
 /// The mark of an effect.
-fn mark(state: &str, key: &str, sha256: &str) -> String {
-    format!("{MARK} {state} key={key} sha256={sha256}")
+fn mark(key: &str, sha256: &str) -> String {
+    format!("{MARK} key={key} sha256={sha256}")
 }
 
 /// Whether the comment is a mark of the effect with this key.
-fn is_marked(comment: &str, key: &str) -> bool {
+pub(crate) fn is_marked(comment: &str, key: &str) -> bool {
     comment.starts_with(MARK) && comment.split(' ').any(|word| word.strip_prefix("key=") == Some(key))
 }
 
@@ -183,7 +164,7 @@ fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{apply, plan, plan_undo, undo};
+    use super::{apply, draft, plan};
     use crate::bindings::exports::windlass::contracts::backup::Target;
     use crate::world::tests::Fake;
     use windlass_sdk::{Status, digest};
@@ -199,40 +180,33 @@ mod tests {
     }
 
     #[test]
-    fn a_new_database_is_made_marked_and_dropped_again() {
+    fn a_new_database_is_filled_marked_and_then_named() {
         let world = world();
         let planned = plan(&world, &target(), &[]).unwrap();
         assert_eq!(planned.status, Status::Differs);
         assert_eq!(apply(&world, &target(), &planned).unwrap().tables.len(), 3);
         assert_eq!(
             world.ran.borrow().last().unwrap(),
-            "restore --exit-on-error --single-transaction --no-password --dbname=fresh /backups/a.dump"
+            "restore --exit-on-error --single-transaction --no-password --dbname=fresh_windlass_62af8704764f \
+             /backups/a.dump"
         );
         let sha256 = digest::sha256(world.content.get());
-        assert_eq!(
-            world.databases.borrow()["fresh"],
-            format!("windlass restore complete key=test-key sha256={sha256}")
-        );
+        let mark = format!("windlass restore key=test-key sha256={sha256}");
+        assert_eq!(*world.databases.borrow(), [("fresh".to_owned(), mark)].into());
         let done = [world.attempt(&planned)];
         assert_eq!(plan(&world, &target(), &done).unwrap().status, Status::InPlace);
         assert!(matches!(plan(&world, &target(), &[]).unwrap().status, Status::Conflict(_)));
-
-        let back = plan_undo(&world, &target(), &done).unwrap();
-        assert_eq!(back.status, Status::Differs);
-        undo(&world, &target(), &done, &back).unwrap();
-        assert_eq!(plan_undo(&world, &target(), &done).unwrap().status, Status::InPlace);
     }
 
     #[test]
     fn what_an_attempt_left_half_done_is_made_anew() {
         let world = world();
         let first = plan(&world, &target(), &[]).unwrap();
-        let mark = "windlass restore begun key=test-key sha256=ab".to_owned();
-        world.databases.borrow_mut().insert("fresh".to_owned(), mark);
+        world.databases.borrow_mut().insert(draft("fresh", "test-key"), String::new());
         let again = plan(&world, &target(), &[world.attempt(&first)]).unwrap();
         assert_eq!((again.status.clone(), again.repeatable), (Status::Differs, true));
         apply(&world, &target(), &again).unwrap();
-        assert!(world.databases.borrow()["fresh"].contains("complete"));
+        assert_eq!(world.databases.borrow().keys().collect::<Vec<_>>(), ["fresh"]);
     }
 
     #[test]
@@ -243,10 +217,13 @@ mod tests {
         let attempts = [world.attempt(&first)];
         assert!(matches!(plan(&world, &target(), &attempts).unwrap().status, Status::Conflict(_)));
         assert_eq!(apply(&world, &target(), &first).unwrap_err().code, "changed-meanwhile");
-        let back = plan_undo(&world, &target(), &attempts).unwrap();
-        assert!(matches!(back.status, Status::Conflict(_)));
-        assert_eq!(undo(&world, &target(), &attempts, &back).unwrap_err().code, "changed-meanwhile");
         assert_eq!(world.databases.borrow()["fresh"], "ours for years");
+    }
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_key() {
+        let name = draft(&"ä".repeat(31), "test-key");
+        assert_eq!(name, format!("{}_windlass_62af8704764f", "ä".repeat(20)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use windlass_sdk::fs::{Error, Folders, Path};
 use windlass_sdk::postgres::Parameter;
 use windlass_sdk::process::{Command, Exit};
-use windlass_sdk::{Failure, Value};
+use windlass_sdk::{Failure, Value, digest};
 
 /// The slot of the folder with the archives.
 const BACKUPS: &str = "backups";
@@ -38,6 +38,11 @@ pub(crate) trait World {
 /// The path of an archive.
 pub(crate) fn path(file: &str) -> Result<Path, Failure> {
     Ok(Path::new(BACKUPS, file)?)
+}
+
+/// A word for a name that belongs to the effect with this key alone.
+pub(crate) fn short(key: &str) -> String {
+    digest::sha256(key.as_bytes()).chars().take(12).collect()
 }
 
 /// A command line.
@@ -220,7 +225,7 @@ pub(crate) mod tests {
             Attempt {
                 key: "test-key".to_owned(),
                 number: 1,
-                input: "{}".to_owned(),
+                input: json!({ "file": "a.dump", "database": "fresh" }).to_string(),
                 plan: plan.clone(),
                 receipts: self.receipts.borrow().clone(),
                 output: None,
@@ -266,7 +271,11 @@ pub(crate) mod tests {
         fn query(&self, _: &str, parameters: &[Parameter]) -> Result<Vec<Value>, Failure> {
             let Some(Parameter::Text(name)) = parameters.first() else { return Ok(Vec::new()) };
             let databases = self.databases.borrow();
-            Ok(databases.get(name).map(|comment| json!({ "comment": comment })).into_iter().collect())
+            Ok(databases
+                .get(name)
+                .map(|comment| json!({ "oid": "7", "comment": comment }))
+                .into_iter()
+                .collect())
         }
 
         fn execute(&self, sql: &str) -> Result<(), Failure> {
@@ -274,6 +283,9 @@ pub(crate) mod tests {
             let mut databases = self.databases.borrow_mut();
             if sql.starts_with("CREATE DATABASE") {
                 databases.insert(name, String::new());
+            } else if sql.starts_with("ALTER DATABASE") {
+                let comment = databases.remove(&name).unwrap();
+                databases.insert(sql.split('"').nth(3).unwrap().to_owned(), comment);
             } else if sql.starts_with("DROP DATABASE") {
                 databases.remove(&name);
             } else {

@@ -6,7 +6,7 @@ use crate::bindings::exports::windlass::contracts::database::Migrated;
 use crate::name::Name;
 use crate::server::{Server, text};
 use windlass_sdk::postgres::{Parameter, Part};
-use windlass_sdk::{Failure, Value};
+use windlass_sdk::{Failure, Value, json};
 
 /// Who writes into it.
 const TOOL: &str = concat!("windlass postgres ", env!("CARGO_PKG_VERSION"));
@@ -29,11 +29,26 @@ impl Ledger {
         })
     }
 
-    /// The row of a migration; none where there is none, or no table yet.
-    pub(crate) fn find(&self, server: &impl Server, name: &str) -> Result<Option<Migrated>, Failure> {
+    /// Whether its table is there.
+    pub(crate) fn exists(&self, server: &impl Server) -> Result<bool, Failure> {
         let table = Parameter::Text(self.0.quoted());
         let there = server.rows("SELECT to_regclass($1::text) IS NOT NULL AS there", &[table])?;
-        if there.first().and_then(|row| row.get("there")).and_then(Value::as_bool) != Some(true) {
+        Ok(there.first().and_then(|row| row.get("there")).and_then(Value::as_bool) == Some(true))
+    }
+
+    /// Whether it has rows of other migrations than these.
+    pub(crate) fn has_others(&self, server: &impl Server, names: &[&str]) -> Result<bool, Failure> {
+        let sql = format!(
+            "SELECT count(*) AS others FROM {} WHERE name NOT IN (SELECT jsonb_array_elements_text($1::jsonb))",
+            self.0.quoted()
+        );
+        let rows = server.rows(&sql, &[Parameter::Json(json!(names).to_string())])?;
+        Ok(rows.first().and_then(|row| row.get("others")).and_then(Value::as_u64) != Some(0))
+    }
+
+    /// The row of a migration; none where there is none, or no table yet.
+    pub(crate) fn find(&self, server: &impl Server, name: &str) -> Result<Option<Migrated>, Failure> {
+        if !self.exists(server)? {
             return Ok(None);
         }
         let sql = format!(
@@ -75,11 +90,39 @@ impl Ledger {
         vec![plain(create), Part { sql: insert, parameters }]
     }
 
-    /// The statement that forgets a migration.
+    /// The statement that forgets a migration, if its row has this checksum still. Where it hasn't, a division by nought
+    /// ends the transaction: plain SQL has no other way to, and not every database has PL/pgSQL.
     pub(crate) fn forget(&self, name: &str, checksum: &str) -> Part {
-        let sql = format!("DELETE FROM {} WHERE name = $1::text AND checksum = $2::text", self.0.quoted());
+        let sql = format!(
+            "WITH gone AS (DELETE FROM {} WHERE name = $1::text AND checksum = $2::text RETURNING name) \
+             SELECT 1 / count(*) FROM gone",
+            self.0.quoted()
+        );
         let parameters = vec![Parameter::Text(name.to_owned()), Parameter::Text(checksum.to_owned())];
         Part { sql, parameters }
+    }
+
+    /// The statement that ends the transaction as [`Ledger::forget`] does, where the migration has a row.
+    pub(crate) fn is_forgotten(&self, name: &str) -> Part {
+        let sql = format!("SELECT 1 / (1 - count(*)) FROM {} WHERE name = $1::text", self.0.quoted());
+        Part { sql, parameters: vec![Parameter::Text(name.to_owned())] }
+    }
+
+    /// The statements that drop the table, and end the transaction where it has a row.
+    pub(crate) fn drop_empty(&self) -> Vec<Part> {
+        let table = self.0.quoted();
+        vec![
+            plain(format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")),
+            plain(format!("SELECT 1 / (1 - least(count(*), 1)) FROM {table}")),
+            plain(format!("DROP TABLE {table}")),
+        ]
+    }
+}
+
+/// For a person.
+impl std::fmt::Display for Ledger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 

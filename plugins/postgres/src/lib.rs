@@ -10,6 +10,7 @@ mod migrate;
 mod name;
 mod query;
 mod server;
+mod shape;
 mod summary;
 mod undo;
 
@@ -53,8 +54,8 @@ impl Guest for Plugin {
         assert::assert(&Host, &input)
     }
 
-    fn plan_migrate(input: Migration, _before: Vec<Attempt>) -> Result<Plan, Failure> {
-        migrate::plan(&Host, &fs::Host, &ledger(), &input)
+    fn plan_migrate(input: Migration, before: Vec<Attempt>) -> Result<Plan, Failure> {
+        migrate::plan(&Host, &fs::Host, &ledger(), &input, &before)
     }
 
     fn apply_migrate(input: Migration, plan: Plan) -> Result<Migrated, Failure> {

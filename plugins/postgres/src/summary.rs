@@ -3,6 +3,8 @@
 //! It is for the person who reads a plan, and decides nothing but one thing: a statement that would end the transaction
 //! is named as such. Pure; invariant: every statement becomes at least one change, known or not.
 
+use crate::name::Name;
+use std::collections::BTreeSet;
 use windlass_sdk::Change;
 use windlass_sdk::postgres::Statement;
 
@@ -23,6 +25,27 @@ pub(crate) fn changes(statements: &[Statement]) -> Vec<Change> {
         changes.extend(words.changes(statement));
     }
     changes
+}
+
+/// The relations that these statements make, change, or change rows, policies or triggers of. What a script calls by names
+/// without a schema, having set the search path itself, is not among them.
+pub(crate) fn relations(statements: &[Statement]) -> BTreeSet<Name> {
+    const KINDS: [&str; 7] =
+        ["materialized view ", "foreign table ", "table ", "view ", "index ", "sequence ", "rows of "];
+    let relation = |change: &Change| {
+        let target = change.target.as_str();
+        if let Some(column) = target.strip_prefix("column ") {
+            return Name::parse(column.rsplit_once('.')?.0, "");
+        }
+        if target.starts_with("rights ") {
+            return None;
+        }
+        match target.rsplit_once(" on ") {
+            Some((_, table)) => Name::parse(table, ""),
+            None => Name::parse(KINDS.into_iter().find_map(|kind| target.strip_prefix(kind))?, ""),
+        }
+    };
+    changes(statements).iter().filter_map(relation).collect()
 }
 
 /// The first word of a statement that begins or ends a transaction.
@@ -399,7 +422,7 @@ fn shown(sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{changes, transaction_control};
+    use super::{changes, relations, transaction_control};
     use windlass_sdk::postgres::Statement;
 
     fn told(sql: &str) -> Vec<String> {
@@ -452,6 +475,29 @@ mod tests {
         let statements = ["SET search_path = audit", "CREATE TABLE t ()"]
             .map(|sql| Statement { sql: sql.to_owned(), line: 1 });
         assert_eq!(changes(&statements)[1].target, "table t");
+    }
+
+    #[test]
+    fn relations_are_found_by_what_is_done_to_them() {
+        let named = |sql: &str| {
+            let found = relations(&[Statement { sql: sql.to_owned(), line: 1 }]);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        for (sql, expected) in [
+            ("CREATE TABLE a (b int)", "public.a"),
+            ("COMMENT ON COLUMN logs.hash IS 'x'", "public.logs"),
+            ("CREATE POLICY reads ON s.logs USING (true)", "s.logs"),
+            ("CREATE INDEX i ON t (a)", "public.i"),
+            ("CREATE INDEX ON t (a)", "public.t"),
+            ("UPDATE \"Logs\" SET a = 1", "public.Logs"),
+            ("GRANT SELECT ON logs TO reader", ""),
+            ("CREATE EXTENSION vector", ""),
+        ] {
+            assert_eq!(named(sql), expected, "{sql}");
+        }
+        let statements = ["SET search_path = audit", "CREATE TABLE t ()", "CREATE TABLE a.t ()"]
+            .map(|sql| Statement { sql: sql.to_owned(), line: 1 });
+        assert_eq!(relations(&statements).len(), 1);
     }
 
     #[test]

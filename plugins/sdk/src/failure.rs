@@ -1,7 +1,7 @@
 //! Building failures.
 
 use crate::outcome::Failure;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 impl Failure {
@@ -44,6 +44,23 @@ impl Failure {
     #[must_use]
     pub fn invalid_input(message: impl Into<String>) -> Self {
         Self::new("invalid-input", message)
+    }
+
+    /// What is to be changed is not as the plan found it: code `changed-meanwhile`. Planning again can help, so that it is
+    /// retryable.
+    #[must_use]
+    pub fn changed_meanwhile(target: &str, expected: &str, found: &str) -> Self {
+        let message =
+            format!("{target} changed between planning and doing: expected {expected}, found {found}");
+        Self::new("changed-meanwhile", message)
+            .with_detail(&json!({ "target": target, "expected": expected, "found": found }))
+            .retryable()
+    }
+
+    /// It is neither as before nor as intended, and this plugin can't restore it whoever decides so: code `conflict`.
+    #[must_use]
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new("conflict", message)
     }
 
     /// The detail, parsed; null where there is none.

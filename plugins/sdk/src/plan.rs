@@ -2,7 +2,7 @@
 //!
 //! A memo is text of the plugin's own. Here it is always JSON, so that a later version can read an earlier one's.
 
-use crate::outcome::{Attempt, Change, Plan, Status};
+use crate::outcome::{Attempt, Change, Failure, Plan, Status};
 use serde_json::Value;
 
 impl Plan {
@@ -69,6 +69,25 @@ impl Plan {
         serde_json::from_str(&self.memo).unwrap_or(Value::Null)
     }
 
+    /// For `undo-X`: whether the plan says to restore. False where there is nothing to do.
+    ///
+    /// A conflict that a person decided as *ours* comes back as the plan that reported it with the status `differs`; its
+    /// memo must therefore hold all that restoring takes, and the state that was found, beyond which nothing is touched.
+    ///
+    /// # Errors
+    /// `conflict` where the plan is one that nobody may act on.
+    pub fn restores(&self) -> Result<bool, Failure> {
+        match &self.status {
+            Status::Differs => Ok(true),
+            Status::InPlace => Ok(false),
+            Status::InProgress => Err(Failure::conflict("the plan says that it is still on its way")),
+            Status::Conflict(found) => {
+                Err(Failure::conflict(format!("nobody has decided about the conflict: {found}")))
+            }
+            Status::Unknown(why) => Err(Failure::conflict(format!("nobody knows what to restore: {why}"))),
+        }
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub const fn is_in_place(&self) -> bool {
@@ -123,4 +142,22 @@ pub fn first_memo(attempts: &[Attempt]) -> Value {
 #[must_use]
 pub fn last_output(attempts: &[Attempt]) -> Option<Value> {
     attempts.iter().rev().find_map(Attempt::output_json)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Plan, Status};
+
+    #[test]
+    fn only_what_somebody_decided_is_restored() {
+        assert!(!Plan::in_place().restores().unwrap());
+        let conflict = Plan::conflict("it is blue").with_memo(&crate::json!({ "found": "blue" }));
+        assert_eq!(conflict.restores().unwrap_err().code, "conflict");
+        let ours = Plan { status: Status::Differs, ..conflict };
+        assert!(ours.restores().unwrap());
+        assert_eq!(ours.memo_json()["found"], "blue");
+        for nobody in [Plan::in_progress(), Plan::unknown("it can't be seen")] {
+            assert_eq!(nobody.restores().unwrap_err().code, "conflict");
+        }
+    }
 }

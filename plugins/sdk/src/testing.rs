@@ -4,7 +4,7 @@ use crate::fs::{self, Folders, Kind, Metadata, Path};
 use crate::http::{Error, Request, Response, Transport};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// An HTTP service that answers what it is told, in that order, and remembers what it was asked.
@@ -57,6 +57,7 @@ pub fn text_response(status: u16, content_type: &str, body: &str) -> Response {
 #[derive(Debug, Default)]
 pub struct Memory {
     files: RefCell<BTreeMap<Path, Vec<u8>>>,
+    folders: RefCell<BTreeSet<Path>>,
     slots: Vec<String>,
     read_only: std::cell::Cell<bool>,
 }
@@ -102,12 +103,18 @@ impl Folders for Memory {
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), fs::Error> {
         self.writable(path)?;
+        if let Some(parent) = path.parent() {
+            self.create_dir_all(&parent)?;
+        }
         self.files.borrow_mut().insert(path.clone(), content.to_vec());
         Ok(())
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata, fs::Error> {
         self.granted(path.slot())?;
+        if self.folders.borrow().contains(path) {
+            return Ok(Metadata { kind: Kind::Folder, size: 0 });
+        }
         let files = self.files.borrow();
         let content = files.get(path).ok_or_else(|| fs::Error::NotFound(path.clone()))?;
         Ok(Metadata { kind: Kind::File, size: content.len() as u64 })
@@ -118,19 +125,36 @@ impl Folders for Memory {
         self.files.borrow_mut().remove(path).map(|_| ()).ok_or_else(|| fs::Error::NotFound(path.clone()))
     }
 
+    fn remove_folder(&self, path: &Path) -> Result<(), fs::Error> {
+        self.writable(path)?;
+        if !self.folders.borrow().contains(path) {
+            return Err(fs::Error::NotFound(path.clone()));
+        }
+        if !self.list(path.slot(), path.inner())?.is_empty() {
+            return Err(fs::Error::Exists(path.clone()));
+        }
+        self.folders.borrow_mut().remove(path);
+        Ok(())
+    }
+
     fn create_dir_all(&self, path: &Path) -> Result<(), fs::Error> {
-        self.writable(path)
+        self.writable(path)?;
+        if let Some(parent) = path.parent() {
+            self.create_dir_all(&parent)?;
+        }
+        self.folders.borrow_mut().insert(path.clone());
+        Ok(())
     }
 
     fn list(&self, slot: &str, inner: &str) -> Result<Vec<String>, fs::Error> {
         self.granted(slot)?;
         let start = if inner.is_empty() { String::new() } else { format!("{inner}/") };
         let files = self.files.borrow();
-        let inside = files.keys().filter(|path| path.slot() == slot);
-        let mut names: Vec<_> = inside
+        let made = self.folders.borrow();
+        let inside = files.keys().chain(made.iter()).filter(|path| path.slot() == slot);
+        let names: BTreeSet<_> = inside
             .filter_map(|path| path.inner().strip_prefix(&start)?.split('/').next().map(str::to_owned))
             .collect();
-        names.dedup();
-        Ok(names)
+        Ok(names.into_iter().collect())
     }
 }

@@ -110,6 +110,17 @@ fn a_lost_reply_without_a_probe_is_a_question() {
 }
 
 #[test]
+fn an_attempt_of_a_changed_input_says_nothing_about_this_write() {
+    let input = event(&json!({}));
+    let output = json!({ "status_code": 201, "captured": { "id": "e-1" } });
+    let other = Attempt { key: "another".to_owned(), ..attempt(1, &input, &[], Some(output)) };
+    let planned = plan(&Script::default(), &input, std::slice::from_ref(&other)).unwrap();
+    assert_eq!((planned.status, planned.repeatable), (Status::Differs, false));
+    let planned = plan(&Script::new([not_found()]), &with_probe(), &[other]).unwrap();
+    assert_eq!(planned.status, Status::Differs);
+}
+
+#[test]
 fn what_was_refused_may_be_sent_again() {
     let input = event(&json!({}));
     let refused = attempt(1, &input, &[r#"{"refused":422}"#], None);
@@ -174,7 +185,11 @@ fn undo_sends_the_reversal_of_what_was_captured() {
 
     input.as_object_mut().unwrap().remove("reverse");
     let done = [attempt(1, &input, &[], Some(json!({})))];
-    assert_eq!(undo::plan(&client(&script), &done).unwrap_err().code, "no-reverse");
+    let why = "POST https://api.example.com/events can't be taken back: the step has no `reverse`";
+    assert_eq!(
+        undo::plan(&client(&Script::default()), &done).unwrap().status,
+        Status::Unknown(why.to_owned())
+    );
 }
 
 #[test]
@@ -194,4 +209,73 @@ fn undo_of_an_unknown_write_asks_the_probe() {
     assert!(matches!(planned.status, Status::Unknown(_)));
     let refused = [attempt(1, &input, &[r#"{"refused":400}"#], None)];
     assert_eq!(undo::plan(&client(&script), &refused).unwrap().status, Status::InPlace);
+}
+
+/// A write of an object that was there before, with tags.
+fn object() -> Value {
+    json!({
+        "method": "PUT", "url": "/objects/a", "json": { "v": 2 },
+        "probe": { "url": "/objects/a", "expect": { "v": 2 } },
+        "reverse": { "method": "PUT", "url": "/objects/a", "json": { "v": 1 } },
+    })
+}
+
+fn at(v: i64, tag: &str) -> Result<windlass_sdk::http::Response, Error> {
+    Ok(super::with_header(json_response(200, &json!({ "v": v })), "etag", tag))
+}
+
+fn if_match(request: &windlass_sdk::http::Request) -> Option<&str> {
+    request.headers.iter().find(|(name, _)| name == "if-match").map(|(_, value)| value.as_str())
+}
+
+/// Its one attempt, which found `v` 1 before and got the tag "2".
+fn written() -> Vec<Attempt> {
+    let input = object();
+    let planned = plan(&Script::new([at(1, "\"1\"")]), &input, &[]).unwrap();
+    let output = json!({ "status_code": 200, "headers": { "etag": "\"2\"" } });
+    vec![Attempt { plan: planned, ..attempt(1, &input, &[], Some(output)) }]
+}
+
+#[test]
+fn a_reversal_is_sent_only_to_what_the_plan_saw() {
+    let done = written();
+    let planned = undo::plan(&client(&Script::new([at(2, "\"2\"")])), &done).unwrap();
+    assert_eq!(planned.status, Status::Differs);
+    let script = Script::new([at(2, "\"2\""), at(1, "\"3\"")]);
+    undo::undo(&client(&script), &planned).unwrap();
+    let sent = &script.requests()[1];
+    assert_eq!((sent.method.as_str(), if_match(sent)), ("PUT", Some("\"2\"")));
+    // It is as before, under a new tag.
+    let planned = undo::plan(&client(&Script::new([at(1, "\"3\"")])), &done).unwrap();
+    assert_eq!(planned.status, Status::InPlace);
+}
+
+#[test]
+fn what_someone_else_changed_is_a_conflict_that_can_be_decided() {
+    let done = written();
+    for found in [at(7, "\"9\""), at(2, "\"9\"")] {
+        let planned = undo::plan(&client(&Script::new([found.clone()])), &done).unwrap();
+        let Status::Conflict(text) = &planned.status else { unreachable!("{planned:?}") };
+        assert!(text.starts_with("https://api.example.com/objects/a: expected "), "{text}");
+        assert!(text.contains("found status 200, ETag \"9\""), "{text}");
+        let script = Script::default();
+        assert_eq!(undo::undo(&client(&script), &planned).unwrap_err().code, "conflict");
+        assert!(script.requests().is_empty());
+
+        let ours = Plan { status: Status::Differs, ..planned };
+        let script = Script::new([at(8, "\"10\"")]);
+        assert_eq!(undo::undo(&client(&script), &ours).unwrap_err().code, "changed-meanwhile");
+        let script = Script::new([found, at(1, "\"11\"")]);
+        undo::undo(&client(&script), &ours).unwrap();
+        assert_eq!(if_match(&script.requests()[1]), Some("\"9\""));
+    }
+}
+
+#[test]
+fn a_change_in_the_last_moment_is_refused_by_the_service() {
+    let planned = undo::plan(&client(&Script::new([at(2, "\"2\"")])), &written()).unwrap();
+    let script = Script::new([at(2, "\"2\""), Ok(json_response(412, &json!({})))]);
+    let failure = undo::undo(&client(&script), &planned).unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.retryable), ("changed-meanwhile", true));
+    assert_eq!(failure.detail_json()["expected"], "ETag \"2\"");
 }

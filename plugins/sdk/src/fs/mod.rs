@@ -6,8 +6,11 @@
 //!
 //! Invariant: [`Folders::write`] leaves either the whole new file or what was there before.
 
+mod made;
 #[cfg(target_arch = "wasm32")]
 mod wasi;
+
+pub use made::{draft, emptied, missing_folders, remove_emptied};
 
 use crate::outcome::Failure;
 use std::fmt;
@@ -151,6 +154,8 @@ pub enum Error {
     OutOfReach(Path),
     /// It is no regular file.
     NotAFile(Path, Kind),
+    /// Something that is no folder is where one should be, above the file.
+    NotAFolder(Path),
     /// It is longer than this many bytes.
     TooLarge(Path, u64),
     /// It is there already, or a folder is not empty.
@@ -169,6 +174,7 @@ impl Error {
             Self::NotFound(_) => "not-found",
             Self::Denied(_) | Self::OutOfReach(_) => "denied",
             Self::NotAFile(..) => "not-a-file",
+            Self::NotAFolder(_) => "not-a-folder",
             Self::TooLarge(..) => "too-large",
             Self::Exists(_) => "exists",
             Self::Other(..) => "file-error",
@@ -203,6 +209,7 @@ impl fmt::Display for Error {
             Self::NotAFile(path, Kind::Folder) => write!(formatter, "{path} is a folder"),
             Self::NotAFile(path, Kind::Link) => write!(formatter, "{path} is a symbolic link"),
             Self::NotAFile(path, _) => write!(formatter, "{path} is no regular file"),
+            Self::NotAFolder(path) => write!(formatter, "{path}: a file is where a folder should be"),
             Self::TooLarge(path, limit) => write!(formatter, "{path} is longer than {limit} bytes"),
             Self::Exists(path) => write!(formatter, "{path} is there already or not empty"),
             Self::Other(path, word) => write!(formatter, "{path}: {word}"),
@@ -243,7 +250,8 @@ pub trait Folders {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<u64, Error>;
 
-    /// Write a file whole or not at all: a new file beside it is renamed over it. Missing folders are made.
+    /// Write a file whole or not at all: a new file beside it, the [`draft`], is renamed over it. Missing folders are
+    /// made. What the file was like apart from its content, such as who may read it, stays: the host sees to that.
     ///
     /// # Errors
     /// [`Error::Denied`] where the call must not write, [`Error::NotAFile`] where something else is in the way.
@@ -260,6 +268,12 @@ pub trait Folders {
     /// # Errors
     /// [`Error::NotFound`] where nothing is.
     fn remove(&self, path: &Path) -> Result<(), Error>;
+
+    /// Remove a folder that is empty.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none, [`Error::Exists`] where something is in it.
+    fn remove_folder(&self, path: &Path) -> Result<(), Error>;
 
     /// Make a folder and those it is in; no error where it is there.
     ///
@@ -293,6 +307,10 @@ impl Folders for Host {
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
+        Err(not_granted(path.slot()))
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<(), Error> {
         Err(not_granted(path.slot()))
     }
 

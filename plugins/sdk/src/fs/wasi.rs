@@ -1,11 +1,11 @@
 //! Access to granted folders through `wasi:filesystem`.
 
-use super::{Error, Folders, Host, Kind, Metadata, Path};
+use super::{Error, Folders, Host, Kind, Metadata, Path, draft};
 use crate::bindings::wasi::filesystem::preopens::get_directories;
 use crate::bindings::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
-use crate::random;
+use crate::{random, step};
 
 /// How much is read and written at once.
 const PIECE: u64 = 64 * 1024;
@@ -48,7 +48,13 @@ impl Folders for Host {
             self.create_dir_all(&parent)?;
         }
         let folder = granted(path.slot())?;
-        let draft = path.beside(&format!(".{}.{}.draft", path.name(), random::hex(6)));
+        let key = step::idempotency_key();
+        let draft = draft(path, &if key.is_empty() { random::hex(6) } else { key });
+        // An attempt of the same effect that was cut off has left it.
+        match folder.unlink_file_at(draft.inner()) {
+            Ok(()) | Err(ErrorCode::NoEntry) => {}
+            Err(code) => return Err(error(&draft, code)),
+        }
         let written = write_new(&folder, &draft, content).and_then(|()| {
             folder.rename_at(draft.inner(), &folder, path.inner()).map_err(|code| error(path, code))
         });
@@ -68,6 +74,10 @@ impl Folders for Host {
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
         granted(path.slot())?.unlink_file_at(path.inner()).map_err(|code| error(path, code))
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<(), Error> {
+        granted(path.slot())?.remove_directory_at(path.inner()).map_err(|code| error(path, code))
     }
 
     fn create_dir_all(&self, path: &Path) -> Result<(), Error> {
@@ -163,7 +173,7 @@ fn error(path: &Path, code: ErrorCode) -> Error {
         ErrorCode::Access | ErrorCode::NotPermitted | ErrorCode::ReadOnly => Error::Denied(path),
         ErrorCode::Exist | ErrorCode::NotEmpty => Error::Exists(path),
         ErrorCode::IsDirectory => Error::NotAFile(path, Kind::Folder),
-        ErrorCode::NotDirectory => Error::Other(path, "a file is where a folder should be".to_owned()),
+        ErrorCode::NotDirectory => Error::NotAFolder(path),
         ErrorCode::Loop => Error::NotAFile(path, Kind::Link),
         ErrorCode::InsufficientSpace | ErrorCode::Quota => Error::Other(path, "no space is left".to_owned()),
         other => Error::Other(path, other.message().to_owned()),
