@@ -1,7 +1,8 @@
 //! Audit events: create, find, search, delete.
 //!
 //! `POST /api/audit/events` takes `?fault=`: `lost-reply` keeps the event and closes the connection without an
-//! answer, `late-reply&ms=N` keeps it and answers that much later, `lost-request` closes without keeping it.
+//! answer, `late-reply&ms=N` keeps it and answers that much later, `lost-request` closes without keeping it. `DELETE`
+//! takes the same, with the event removed in place of kept.
 
 use std::time::Duration;
 
@@ -15,8 +16,7 @@ use super::state::{Event, State};
 const SEVERITIES: [&str; 4] = ["info", "warning", "error", "critical"];
 
 pub(crate) fn create(state: &State, asked: &Asked) -> Answer {
-    let fault = asked.query("fault");
-    if fault == Some("lost-request") {
+    if asked.query("fault") == Some("lost-request") {
         return Answer::closed();
     }
     let fields = match valid_fields(asked.object()) {
@@ -29,7 +29,12 @@ pub(crate) fn create(state: &State, asked: &Asked) -> Answer {
     let (event, new) = state.create_event(fields, asked.header("idempotency-key"));
     let answer = Answer::json(StatusCode::CREATED, event.to_json());
     let answer = if new { answer.with_effect() } else { answer.with_header("idempotency-replayed", "true") };
-    match fault {
+    delivered(answer, asked)
+}
+
+/// The answer with the fault that was asked for, now that the effect is there.
+fn delivered(answer: Answer, asked: &Asked) -> Answer {
+    match asked.query("fault") {
         Some("lost-reply") => answer.lost(),
         Some("late-reply") => answer.after(Duration::from_millis(asked.number("ms", 3_000))),
         _ => answer,
@@ -62,9 +67,12 @@ fn one(found: &[Event]) -> Answer {
     }
 }
 
-pub(crate) fn delete(state: &State, id: &str) -> Answer {
+pub(crate) fn delete(state: &State, asked: &Asked, id: &str) -> Answer {
+    if asked.query("fault") == Some("lost-request") {
+        return Answer::closed();
+    }
     if state.delete_event(id) {
-        Answer::text(StatusCode::NO_CONTENT, "application/json", "").with_effect()
+        delivered(Answer::text(StatusCode::NO_CONTENT, "application/json", "").with_effect(), asked)
     } else {
         one(&[])
     }

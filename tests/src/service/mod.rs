@@ -10,6 +10,7 @@ mod asked;
 mod events;
 mod faults;
 pub mod log;
+mod objects;
 mod routes;
 mod state;
 

@@ -1,7 +1,8 @@
 //! Which request gets which answer.
 //!
-//! `/health`, `/health/db`, `/health/redis`, `/health/openai` and `/stats` are open; everything under `/api/` wants
-//! the bearer token; `/fault/…` is in `faults`.
+//! `/health`, `/health/db`, `/health/redis`, `/health/openai`, `/stats` and `/figures` are open; everything under
+//! `/api/` wants the bearer token; `/fault/…` is in `faults`. What is put to `/figures` is what it answers from then on,
+//! be it JSON or not.
 
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -10,13 +11,14 @@ use sha2::{Digest, Sha256};
 use super::Shared;
 use super::answer::Answer;
 use super::asked::Asked;
-use super::{events, faults};
+use super::{events, faults, objects};
 
 /// The version that the service says it is, as in the guide.
 const VERSION: &str = "1.0.0";
 
 /// Finds the answer, having done what was asked for.
 pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Answer {
+    let state = &shared.state;
     let path = asked.path.as_str();
     if let Some(fault) = path.strip_prefix("/fault/") {
         return faults::answer(shared, asked, fault);
@@ -30,6 +32,11 @@ pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Answer {
         (&Method::GET, "/health/redis") => latency(shared, "redis", 2, 3),
         (&Method::GET, "/health/openai") => latency(shared, "openai", 140, 60),
         (&Method::GET, "/stats") => ok(stats(shared, asked)),
+        (&Method::GET, "/figures") => Answer::text(StatusCode::OK, "application/json", state.figures()),
+        (&Method::PUT, "/figures") => {
+            state.show_figures(String::from_utf8_lossy(&asked.body).into_owned());
+            Answer::text(StatusCode::NO_CONTENT, "application/json", "")
+        }
         _ => not_found(),
     }
 }
@@ -43,11 +50,19 @@ fn api(shared: &Shared, asked: &Asked) -> Answer {
         (&Method::POST, "/api/audit/search") => events::search(state, asked),
         (&Method::POST, "/api/session") => open_session(shared, asked),
         (&Method::GET, "/api/session/current") => current_session(shared, asked),
+        (method, path) if path.starts_with("/api/objects/") => {
+            match (method, path.trim_start_matches("/api/objects/")) {
+                (&Method::GET, name) => objects::get(state, name),
+                (&Method::PUT, name) => objects::put(state, asked, name),
+                (&Method::DELETE, name) => objects::delete(state, asked, name),
+                _ => not_found(),
+            }
+        }
         (method, path) => match path.strip_prefix("/api/audit/events/") {
             Some(rest) => match (method, rest.strip_prefix("by-key/")) {
                 (&Method::GET, Some(key)) => events::by_key(state, key),
                 (&Method::GET, None) => events::by_id(state, rest),
-                (&Method::DELETE, None) => events::delete(state, rest),
+                (&Method::DELETE, None) => events::delete(state, asked, rest),
                 _ => not_found(),
             },
             None => not_found(),

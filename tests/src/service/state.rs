@@ -1,4 +1,5 @@
-//! What the service remembers while it runs: audit events, sessions, and how often it was asked for what.
+//! What the service remembers while it runs: audit events, objects, sessions, figures, and how often it was asked for
+//! what.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,9 @@ use serde_json::{Map, Value, json};
 #[derive(Default)]
 pub(crate) struct State {
     events: Mutex<Vec<Event>>,
+    objects: Mutex<HashMap<String, Object>>,
     sessions: Mutex<HashMap<String, String>>,
+    figures: Mutex<String>,
     counts: Mutex<HashMap<String, u64>>,
 }
 
@@ -33,6 +36,23 @@ impl Event {
 
     pub(crate) fn text(&self, field: &str) -> &str {
         self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// An object.
+#[derive(Clone)]
+pub(crate) struct Object {
+    /// From 1, since it was created.
+    pub(crate) version: u64,
+    pub(crate) fields: Map<String, Value>,
+    /// Of no other version of any object.
+    serial: u64,
+}
+
+impl Object {
+    /// Its entity tag.
+    pub(crate) fn tag(&self) -> String {
+        format!("\"{}\"", self.serial)
     }
 }
 
@@ -68,6 +88,33 @@ impl State {
         events.len() < before
     }
 
+    /// An object by its name.
+    pub(crate) fn object(&self, name: &str) -> Option<Object> {
+        lock(&self.objects).get(name).cloned()
+    }
+
+    /// Puts an object, or removes it where there are no fields, if a condition on what is there holds. Gives back what was
+    /// there before and what is there now.
+    pub(crate) fn change_object(
+        &self,
+        name: &str,
+        fields: Option<Map<String, Value>>,
+        holds: impl FnOnce(Option<&Object>) -> bool,
+    ) -> Result<(Option<Object>, Option<Object>), ()> {
+        let serial = self.count("objects");
+        let mut objects = lock(&self.objects);
+        if !holds(objects.get(name)) {
+            return Err(());
+        }
+        let before = objects.remove(name);
+        let version = before.as_ref().map_or(1, |object| object.version + 1);
+        let now = fields.map(|fields| Object { version, fields, serial });
+        if let Some(now) = &now {
+            objects.insert(name.to_owned(), now.clone());
+        }
+        Ok((before, now))
+    }
+
     /// Mints a session token for a client.
     pub(crate) fn open_session(&self, client: &str) -> String {
         let token = format!("session-{}", random_id());
@@ -78,6 +125,16 @@ impl State {
     /// Whose session a token is.
     pub(crate) fn session(&self, token: &str) -> Option<String> {
         lock(&self.sessions).get(token).cloned()
+    }
+
+    /// What was last put on display, or nothing.
+    pub(crate) fn figures(&self) -> String {
+        lock(&self.figures).clone()
+    }
+
+    /// Puts something else on display.
+    pub(crate) fn show_figures(&self, text: String) {
+        *lock(&self.figures) = text;
     }
 
     /// How often this was called before with the same name.
