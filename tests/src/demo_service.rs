@@ -90,15 +90,29 @@ impl Service {
 
     /// Asks the service itself, with the token, and gives back status and body.
     pub fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("GET", path, "");
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// Changes something at the service itself, as someone else would, and gives back the status.
+    pub fn send(&self, method: &str, path: &str, body: &str) -> u16 {
+        self.ask(method, path, body).0
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).expect("the service listens");
-        let (host, token) = (&self.address, &self.token);
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
-            .expect("a request");
+        let (host, token, length) = (&self.address, &self.token, body.len());
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        (status, body.to_owned())
     }
 }
 
