@@ -21,8 +21,13 @@ fn actor(folder: &Path) -> Actor {
     Actor::new("files", "write", &["folder out: write"], [("out", out)])
 }
 
-/// Everything in a folder: kind, mode, owner, and content.
-fn state(folder: &Path) -> BTreeMap<String, (u32, u32, u32, Option<Vec<u8>>)> {
+/// Mode with kind, owner, group, and a file's content.
+type Entry = (u32, u32, u32, Option<Vec<u8>>);
+/// What someone else does in a folder.
+type Change = fn(&Path);
+
+/// Everything in a folder, by path.
+fn state(folder: &Path) -> BTreeMap<String, Entry> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
@@ -129,7 +134,7 @@ fn what_was_in_place_has_nothing_to_undo() {
 }
 
 /// What someone else may do to the file at `a.conf`, and what a message must say was found.
-fn strangers() -> [(&'static str, fn(&Path)); 4] {
+fn strangers() -> [(&'static str, Change); 4] {
     [
         ("4 bytes", |folder| put(folder, "a.conf", b"mine", 0o600)),
         ("no file", |folder| fs::remove_file(folder.join("a.conf")).unwrap()),
