@@ -214,6 +214,29 @@ enum Fault {
 
 impl Writer {
     async fn work(mut self, mut queue: mpsc::Receiver<Job>) {
+        let closing = self.commit_until_stopped(&mut queue).await;
+        if !closing.is_empty() {
+            self.stop("it was closed");
+            if let Err(error) = self.connection.close().await {
+                tracing::warn!(%error, "the store did not close cleanly");
+            }
+        }
+        for answer in closing {
+            // Whoever asked may have gone; the store is closed all the same.
+            let _ = answer.send(());
+        }
+        // Who had a place in the queue may send even now, and would wait for ever for an answer that nobody gives.
+        queue.close();
+        while let Some(job) = queue.recv().await {
+            if let Job::Commit(_, answer) = job {
+                let why = self.stopped.get().cloned().unwrap_or_default();
+                reply(answer, Err(Error::StoreStopped { why }));
+            }
+        }
+    }
+
+    /// Commits until a commit fails or the store is closed; answers who asked for that.
+    async fn commit_until_stopped(&mut self, queue: &mut mpsc::Receiver<Job>) -> Vec<oneshot::Sender<()>> {
         let mut jobs = Vec::new();
         while queue.recv_many(&mut jobs, BATCH).await > 0 {
             let (mut members, mut closing) = (Vec::with_capacity(jobs.len()), Vec::new());
@@ -225,20 +248,13 @@ impl Writer {
             }
             if let Err(why) = self.commit_all(members).await {
                 tracing::error!(%why, "the store stopped writing");
-                return;
+                return Vec::new();
             }
             if !closing.is_empty() {
-                self.stop("it was closed");
-                if let Err(error) = self.connection.close().await {
-                    tracing::warn!(%error, "the store did not close cleanly");
-                }
-                for answer in closing {
-                    // Whoever asked may have gone; the store is closed all the same.
-                    let _ = answer.send(());
-                }
-                return;
+                return closing;
             }
         }
+        Vec::new()
     }
 
     async fn commit_all(&mut self, members: Vec<(Member, Answer)>) -> Result<(), String> {
