@@ -275,3 +275,38 @@ fn any_event() -> impl Strategy<Value = NewEvent> {
     (".{1,30}", any::<i64>(), proptest::option::of(binding), payload)
         .prop_map(|(kind, time_ms, binding, payload)| NewEvent { kind, time_ms, binding, payload })
 }
+
+#[tokio::test]
+async fn runs_in_flight_are_found_and_taken_over_together() {
+    const RUNS: usize = 200;
+    let place = Place::new();
+    let store = std::sync::Arc::new(place.open().await);
+    for number in 0..RUNS {
+        let id = RunId::random().unwrap();
+        let new = NewRun {
+            started_ms: 1_790_000_000_000 - number as i64,
+            detached: number % 2 == 0,
+            ..new_run(&id)
+        };
+        let mut run = store.create_run(new, vec![event("RunCreated", "")]).await.unwrap();
+        if number % 4 == 0 {
+            run.set_status("succeeded", Some(1_790_000_000_009));
+            run.append(Vec::new()).await.unwrap();
+        }
+    }
+    let unfinished = store.unfinished().await.unwrap();
+    assert_eq!(unfinished.len(), RUNS * 3 / 4);
+    assert!(unfinished.is_sorted_by_key(|row| row.started_ms));
+    assert!(unfinished.iter().all(|row| row.ended_ms.is_none()));
+    assert_eq!(unfinished.iter().filter(|row| row.detached).count(), RUNS / 4);
+
+    let before = store.stats();
+    let mut tasks = tokio::task::JoinSet::new();
+    for row in unfinished {
+        let store = std::sync::Arc::clone(&store);
+        tasks.spawn(async move { store.take_over(&row.id).await.unwrap().epoch() });
+    }
+    assert!(tasks.join_all().await.iter().all(|epoch| *epoch == 2));
+    let commits = store.stats().commits - before.commits;
+    assert!(commits < RUNS as u64 / 2, "{commits} commits");
+}
