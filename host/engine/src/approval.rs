@@ -58,8 +58,11 @@ pub(crate) fn difference(covered: &Covered, input: &Value, plan: &Plan) -> Optio
         return Some("its input is another one than was approved".to_owned());
     }
     let approved = covered.changes.as_ref()?;
-    let more: Vec<String> =
-        bound(plan).into_iter().filter(|change| !approved.contains(change)).map(|change| said(&change)).collect();
+    let more: Vec<String> = bound(plan)
+        .into_iter()
+        .filter(|change| !approved.contains(change))
+        .map(|change| said(&change))
+        .collect();
     (!more.is_empty()).then(|| format!("not approved: {}", more.join(", ")))
 }
 
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_digest_is_pinned() {
-        insta::assert_snapshot!(digest("k3n9", "sign", &request()), @"");
+        insta::assert_snapshot!(digest("k3n9", "sign", &request()), @"sha256:2eb4d2a628c8cf8f0c51a616a00d5f398c8d1888ba973d585aab8bf5a128d60f");
     }
 
     #[test]
@@ -354,6 +357,23 @@ mod tests {
             reason: "not\ndecision approve",
             evidence: None,
         });
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        windlass approval 1
+        store "s1"
+        run "k3n9"
+        step "sign"
+        request sha256:2eb4d2a628c8cf8f0c51a616a00d5f398c8d1888ba973d585aab8bf5a128d60f
+        head "00ff"
+        runbook "sha256:aa"
+        expires 2026-09-21T14:13:20.000Z
+        text "Go?\ndecision approve"
+        covers "route" "traffic.split" planned
+          "update" "route/backend" to "90/10"
+          "update" "route/old"
+        covers "after" item "x" "traffic.split" deferred
+        decision reject
+        role "owner"
+        reason "not\ndecision approve"
+        "#);
     }
 }

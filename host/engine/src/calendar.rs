@@ -77,7 +77,7 @@ fn next_opening(window: &Window, zone: &TimeZone, now: Timestamp) -> Millis {
     let minute = i8::try_from(window.from_minute % 60).unwrap_or(0);
     let begins = (-1..=DAYS_AHEAD).filter_map(|days| today.checked_add(days.days()).ok()).flat_map(|date| {
         let begin = zone.to_ambiguous_timestamp(date.at(hour, minute, 0, 0));
-        [begin.clone().earlier().ok(), begin.later().ok()].into_iter().flatten()
+        [begin.earlier().ok(), begin.later().ok()].into_iter().flatten()
     });
     begins
         .chain(changes)

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use windlass_runbook::outcome::{Attempt, Plan};
 
+use crate::compare::Compared;
 use crate::event::Event;
 use crate::failure::{CallFailure, CallPhase, Measured};
 use crate::identity::Millis;
 use crate::request::Asked;
-use crate::words::{Hold, Verdict};
+use crate::words::{Band, Hold, Verdict};
 
 /// A call under way. Counts from 1 in each process; not in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,6 +133,16 @@ impl Reads {
     #[must_use]
     pub const fn prove(self) -> bool {
         self.succeeded > 0 && self.failed == 0 && self.denied == 0
+    }
+
+    /// Why a plan made with these does not prove that all is in place, if it does not.
+    pub(crate) fn no_proof(self) -> Option<String> {
+        (!self.prove()).then(|| {
+            format!(
+                "the plan says it is in place, but proves nothing: {} reads succeeded, {} failed, {} were denied",
+                self.succeeded, self.failed, self.denied
+            )
+        })
     }
 
     /// Why a plan made with these can't say that an effect is in place, if it can't: something it asked was not
@@ -279,10 +290,27 @@ pub enum Command {
         open: bool,
         /// What it looked at.
         measured: Vec<Measured>,
+        /// Value, comparator and limit, where `until` is one comparison.
+        compared: Option<Compared>,
         /// For how long it has been true without a break, milliseconds.
         open_ms: u64,
         /// For how long it has to be.
         hold_ms: u64,
+    },
+    /// A guard has looked. For the screen; the journal only has changes of band.
+    Watched {
+        /// Its path, `guard/ID`.
+        guard: Arc<str>,
+        /// What it saw.
+        band: Band,
+        /// What it looked at.
+        measured: Vec<Measured>,
+        /// Value, comparator and limit, where its condition is one comparison.
+        compared: Option<Compared>,
+        /// For how long the band has been the same, milliseconds.
+        since_ms: u64,
+        /// For how long it must be for anything to come of it.
+        for_ms: u64,
     },
     /// Write the report of the run as it stands and tell it with `Observation::Report`.
     Report,

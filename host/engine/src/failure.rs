@@ -150,7 +150,8 @@ pub struct Measured {
     pub value: Option<Value>,
 }
 
-struct MeasuredList<'a>(&'a [Measured]);
+/// What was measured, to be written behind a sentence.
+pub(crate) struct MeasuredList<'a>(pub(crate) &'a [Measured]);
 
 impl fmt::Display for MeasuredList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -278,6 +279,29 @@ pub enum StepFailure {
         /// What was found out.
         message: String,
     },
+    /// A person said no. That is no failure of anything.
+    Rejected {
+        /// Who.
+        who: String,
+        /// Why.
+        #[serde(default)]
+        because: String,
+    },
+    /// Not enough people approved in time.
+    Expired {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// What is to be approved can't be planned, so nobody was asked.
+    NotPlanned {
+        /// Which step, and why.
+        message: String,
+    },
+    /// All that is to be approved must be known, and is not.
+    NotExact {
+        /// What is not, with the reason.
+        deferred: Vec<String>,
+    },
 }
 
 impl fmt::Display for StepFailure {
@@ -336,6 +360,17 @@ impl fmt::Display for StepFailure {
                 write!(f, "{failed} of {total} items failed, the first was `{first}`")
             }
             Self::Unresolved { message } => write!(f, "it can't be told whether it took effect: {message}"),
+            Self::Rejected { who, because } if because.is_empty() => write!(f, "{who} rejected it"),
+            Self::Rejected { who, because } => write!(f, "{who} rejected it: {because}"),
+            Self::Expired { after_ms } => write!(f, "not approved within {}", Span(*after_ms)),
+            Self::NotPlanned { message } => write!(f, "what it covers can't be planned: {message}"),
+            Self::NotExact { deferred } => {
+                write!(
+                    f,
+                    "`bind = \"exact\"` wants all of it known, and this is not: {}",
+                    deferred.join("; ")
+                )
+            }
         }
     }
 }

@@ -75,7 +75,8 @@ impl EffectId {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hex, lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string can't fail.
         let _ok = write!(text, "{byte:02x}");

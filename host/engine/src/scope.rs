@@ -49,6 +49,10 @@ impl Scope for RunScope<'_> {
         self.result.map(Cow::Borrowed)
     }
 
+    fn baseline(&self, name: &str) -> Option<Cow<'_, Value>> {
+        self.state.baselines().get(name).map(|value| Cow::Borrowed(&**value))
+    }
+
     fn run(&self, field: &str) -> Option<Cow<'_, Value>> {
         let created = self.state.created()?;
         let text = match field {
@@ -56,7 +60,11 @@ impl Scope for RunScope<'_> {
             "name" => created.name.clone(),
             "started" => timestamp(self.state.started_at()),
             "now" => timestamp(self.now),
-            "reason" => self.state.verdict().map(|decided| decided.reason.clone()).unwrap_or_default(),
+            "reason" => match (self.state.verdict(), self.state.rollback()) {
+                (Some(decided), _) => decided.reason.clone(),
+                (None, Some(rollback)) => rollback.started.reason.clone(),
+                (None, None) => String::new(),
+            },
             "report" => self.report?.to_owned(),
             _ => return None,
         };
@@ -69,7 +77,8 @@ pub(crate) fn timestamp(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| format!("{time:.3}"))
 }
 
-/// What an expression looked at, for the reader of its verdict: what it took from the result, inputs and vars.
+/// What an expression looked at, for the reader of its verdict: what it took from the result, inputs, vars and
+/// baselines.
 pub(crate) fn measured(expression: &Expression, scope: &dyn Scope) -> Vec<Measured> {
     let mut found: Vec<Measured> = Vec::new();
     for reference in expression.references() {
@@ -77,6 +86,7 @@ pub(crate) fn measured(expression: &Expression, scope: &dyn Scope) -> Vec<Measur
             Root::Result => scope.result(),
             Root::Input(name) => scope.input(name),
             Root::Var(name) => scope.var(name),
+            Root::Baseline(name) => scope.baseline(name),
             _ => continue,
         };
         let name = reference.to_string();
@@ -88,6 +98,20 @@ pub(crate) fn measured(expression: &Expression, scope: &dyn Scope) -> Vec<Measur
         }
     }
     found
+}
+
+/// The first thing in a result that a condition looks at and that is null. A condition that speaks of null itself
+/// knows what it does.
+pub(crate) fn null_in(condition: &Expression, result: &Value) -> Option<String> {
+    if condition.source().contains("null") {
+        return None;
+    }
+    condition
+        .references()
+        .iter()
+        .filter(|reference| reference.root == Root::Result && !reference.presence)
+        .find(|reference| walk(result, &reference.path).is_some_and(Value::is_null))
+        .map(ToString::to_string)
 }
 
 fn walk<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {

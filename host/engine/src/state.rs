@@ -3,15 +3,27 @@
 //! Evaluates nothing and asks nobody, so that a replay gives what the live run had. Invariant: folding an event costs
 //! the same however many steps and items there are.
 
+mod approvals;
+mod guards;
+mod safety;
+mod timeline;
+mod undo;
+
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use crate::event::{Answer, Event, Item, RunCreated};
-use crate::identity::Millis;
+use crate::event::{Answer, AttemptRef, Event, Item, RunCreated};
+use crate::identity::{Direction, Millis};
 use crate::words::{Effect, Hold, Phase, Verdict, World};
 use crate::work::{AttemptState, GateState, Question, Work};
+
+pub use approvals::{ApprovalState, Stand};
+pub use guards::{GuardState, Tripped};
+use timeline::Timeline;
+pub use timeline::{LockState, Scheduled};
+pub use undo::RollbackState;
 
 /// The state of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,8 +38,16 @@ pub struct State {
     holds: Vec<Held>,
     questions: usize,
     cancelled: Option<Cancelled>,
+    terminated: Option<Cancelled>,
+    rollback: Option<RollbackState>,
+    horizons: Vec<Arc<str>>,
+    /// Attempts of the way forward that have started and not ended.
+    applying: usize,
     verdict: Option<Decided>,
     ended: Option<Ended>,
+    guards: IndexMap<Arc<str>, GuardState>,
+    approvals: IndexMap<Arc<str>, ApprovalState>,
+    timeline: Timeline,
 }
 
 /// Why a run is held.
@@ -126,10 +146,30 @@ impl State {
                     since: at,
                 });
             }
-            Event::RunReleased { reason, .. } => self.holds.retain(|held| held.reason != *reason),
+            Event::RunReleased { reason, step, .. } => {
+                self.holds.retain(|held| held.reason != *reason || (step.is_some() && held.step != *step));
+            }
             Event::CancelRequested { who, reason } => {
                 self.cancelled = Some(Cancelled { who: who.clone(), reason: reason.clone() });
             }
+            Event::TerminateRequested { who, reason } => {
+                self.terminated = Some(Cancelled { who: who.clone(), reason: reason.clone() });
+            }
+            Event::RollbackStarted(started) => self.begin_rollback(started, at),
+            Event::RollbackOverdue { .. } => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.overdue = true;
+                }
+            }
+            Event::RollbackFinished => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.finished = true;
+                }
+            }
+            Event::Committed { step, stage } => {
+                self.horizons.push(undo::horizon(step.as_ref(), stage.as_deref()));
+            }
+            Event::UndoListInherited { entries, .. } => self.inherit(entries),
             Event::VerdictDecided { verdict, world, reason } => {
                 self.verdict = Some(Decided { verdict: *verdict, world: *world, reason: reason.clone(), at });
             }
@@ -137,11 +177,17 @@ impl State {
                 self.ended = Some(Ended { verdict: *verdict, finally_failed: *finally_failed, at });
             }
             Event::ItemsExpanded { step, items } => self.expand(step, items, at),
-            Event::StepRestarted { step, .. } => self.restart(step),
+            Event::StepRestarted { step, item, .. } => self.restart(step, item.as_ref()),
             Event::StepSucceeded { step, item: None, effect, output } => {
                 self.step_mut(step).succeed(*effect, output.clone(), at);
+                self.take_back(step, None);
+                self.fold_safety(event, at);
             }
-            _ => self.fold_work(event, at),
+            _ => {
+                if !self.fold_safety(event, at) {
+                    self.fold_work(event, at);
+                }
+            }
         }
     }
 
@@ -156,6 +202,8 @@ impl State {
             }
             Event::StepSkipped { reason, because, .. } => {
                 work.phase = Phase::Skipped;
+                work.question = None;
+                work.retry_at = None;
                 work.skipped = Some((*reason, because.clone()));
                 work.ended_at = Some(at);
             }
@@ -195,7 +243,10 @@ impl State {
                     effect: None,
                     output: None,
                     failure: None,
+                    seemed_none: false,
+                    taken_back: false,
                 });
+                work.restore = false;
             }
             Event::ReceiptLeft { attempt, text } => {
                 if let Some(attempt) = work.attempt_mut(&attempt.effect) {
@@ -210,7 +261,10 @@ impl State {
             Event::AttemptFinished { attempt, effect, output, failure, .. } => {
                 work.finish_attempt(&attempt.effect, *effect, output.clone(), failure.as_ref(), at);
             }
+            Event::AttemptsResolved { effect: Effect::None, .. } => work.seem_none(),
             Event::AttemptsResolved { effect, .. } => work.resolve(*effect),
+            Event::UndoPrepared { undo, .. } => work.prepared = Some(undo.clone()),
+            Event::InputChanged { input, .. } => work.given = Some(Arc::clone(input)),
             Event::Unchanged { .. } => work.retry_at = None,
             Event::Accepted { .. } => work.resolve(Effect::Accepted),
             Event::QuestionAsked { message, plan, .. } => {
@@ -221,7 +275,13 @@ impl State {
                 work.question = None;
                 match answer {
                     Answer::Applied { .. } => work.resolve(Effect::Accepted),
-                    Answer::NotApplied | Answer::Restore | Answer::Leave => work.answered_not_applied(),
+                    Answer::NotApplied => work.answered_not_applied(),
+                    Answer::Restore => {
+                        work.phase = Phase::Planning;
+                        work.restore = true;
+                    }
+                    // Directly after it the undo is skipped.
+                    Answer::Leave => (),
                 }
             }
             Event::RetryScheduled { at, .. } => {
@@ -232,6 +292,14 @@ impl State {
             Event::StepFailed { effect, failure, .. } => work.fail(*effect, failure.clone(), at),
             _ => (),
         }
+        match event {
+            Event::AttemptStarted { attempt, .. } if is_forward(attempt) => self.applying += 1,
+            Event::AttemptFinished { attempt, .. } if is_forward(attempt) => {
+                self.applying = self.applying.saturating_sub(1);
+            }
+            Event::StepSucceeded { .. } => self.take_back(step, item),
+            _ => (),
+        }
         let asking = self.work(step, item.map(|item| &**item)).is_some_and(|work| work.question.is_some());
         self.questions = self.questions + usize::from(asking) - usize::from(asking_before);
     }
@@ -240,25 +308,38 @@ impl State {
         let state = self.step_mut(step);
         state.work.phase = Phase::Items;
         state.work.started_at = Some(at);
-        state.items = Some(
-            items
-                .iter()
-                .map(|item| {
-                    let fresh = ItemState { value: Arc::clone(&item.value), work: Work::default() };
-                    (Arc::clone(&item.key), fresh)
-                })
-                .collect(),
-        );
+        // Only what another run has left can be there before; an item that is no longer wanted stays to be undone.
+        let mut inherited = state.items.take().unwrap_or_default();
+        let mut known: IndexMap<Arc<str>, ItemState> = items
+            .iter()
+            .map(|item| {
+                let work = inherited.swap_remove(&item.key).map(|item| item.work).unwrap_or_default();
+                (Arc::clone(&item.key), ItemState { value: Arc::clone(&item.value), work })
+            })
+            .collect();
+        for (key, mut item) in inherited {
+            item.work.phase = Phase::Skipped;
+            known.insert(key, item);
+        }
+        state.items = Some(known);
     }
 
-    fn restart(&mut self, step: &Arc<str>) {
+    fn restart(&mut self, step: &Arc<str>, only: Option<&Arc<str>>) {
+        if self.is_undone(step) {
+            self.forget_undo(step);
+        }
         let state = self.step_mut(step);
+        let undone = state.work.was_taken_back();
         state.work.restart();
         if state.items.is_some() {
             state.work.phase = Phase::Items;
         }
-        for item in state.items.iter_mut().flat_map(IndexMap::values_mut) {
-            if item.work.phase == Phase::Failed {
+        for (key, item) in state.items.iter_mut().flatten() {
+            let meant = match only {
+                Some(only) => key == only,
+                None => item.work.phase == Phase::Failed || item.work.was_taken_back() || undone,
+            };
+            if meant {
                 item.work.restart();
             }
         }
@@ -376,6 +457,12 @@ impl State {
         self.ended
     }
 
+    /// Who ended the run at once, if anyone did.
+    #[must_use]
+    pub const fn terminated(&self) -> Option<&Cancelled> {
+        self.terminated.as_ref()
+    }
+
     /// One word for lists: the verdict's once it has ended, else `held`, `closing` or `running`.
     #[must_use]
     pub fn status(&self) -> &'static str {
@@ -383,22 +470,17 @@ impl State {
             (Some(ended), _) => ended.verdict.as_str(),
             (None, _) if !self.holds.is_empty() => "held",
             (None, Some(_)) => "closing",
+            (None, None) if self.goes_back() && self.applying > 0 => "settling",
+            (None, None) if self.goes_back() => "undoing",
+            (None, None) if self.is_queued() => "queued",
             (None, None) => "running",
         }
     }
+}
 
-    /// What the effects of all attempts have left in the world, as far as is known now.
-    #[must_use]
-    pub fn world(&self) -> World {
-        self.works().flat_map(|(_, _, work)| &work.attempts).fold(World::Untouched, |world, attempt| {
-            match attempt.effect {
-                None | Some(Effect::Unknown) => World::Unknown,
-                Some(Effect::None | Effect::Unchanged) => world,
-                Some(_) if world == World::Unknown => world,
-                Some(_) => World::Changed,
-            }
-        })
-    }
+/// Whether it is an attempt of the way forward.
+fn is_forward(attempt: &AttemptRef) -> bool {
+    attempt.effect.direction == Direction::Do && undo::is_main(&attempt.effect.step)
 }
 
 impl StepState {

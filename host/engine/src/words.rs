@@ -13,6 +13,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$case,)+];
+
             /// The word as it stands in the journal and on screen.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -27,6 +30,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// What a step is to an expression. The order is from good to bad, so that of many the worst is the greatest.

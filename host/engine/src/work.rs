@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use windlass_runbook::outcome::{Attempt, Plan};
 
-use crate::event::{AttemptRef, CallName};
+use crate::event::{AttemptRef, CallName, Prepared};
 use crate::failure::{CallFailure, Measured, StepFailure};
 use crate::identity::{EffectId, Millis};
 use crate::words::{Effect, Phase, SkipReason, StepStatus};
@@ -51,6 +51,14 @@ pub struct Work {
     pub skipped: Option<(SkipReason, Option<String>)>,
     /// What a person must say.
     pub question: Option<Question>,
+    /// What takes it back, in place of its action's own undo.
+    pub prepared: Option<Prepared>,
+    /// The input that a person gave it, with which it begins.
+    pub given: Option<Arc<Value>>,
+    /// Of an undo: a person wants what was there before, whatever is there now.
+    pub restore: bool,
+    /// Programs of undos in another run of which nobody knows what became.
+    pub inherited_processes: Vec<Value>,
 }
 
 /// An attempt that started.
@@ -78,6 +86,10 @@ pub struct AttemptState {
     pub output: Option<Arc<Value>>,
     /// How it failed; none with an unknown effect means that the host was lost.
     pub failure: Option<CallFailure>,
+    /// Its effect is `none` because everything was found as before, which proves nothing about a write that is late.
+    pub seemed_none: bool,
+    /// Its effect was taken back. Of an attempt of an undo: it belongs to one that is over.
+    pub taken_back: bool,
 }
 
 /// Where a gate stands.
@@ -123,16 +135,16 @@ impl Default for Effect {
 }
 
 impl AttemptState {
-    /// Whether it may have had its effect: it is not proven that it did not.
+    /// Whether its effect may be there: it is not proven that it had none, and it was not taken back.
     #[must_use]
     pub fn may_have_effect(&self) -> bool {
-        self.effect != Some(Effect::None)
+        !self.taken_back && (self.effect != Some(Effect::None) || self.seemed_none)
     }
 
     /// Whether nobody knows what became of it.
     #[must_use]
     pub const fn is_unknown(&self) -> bool {
-        matches!(self.effect, None | Some(Effect::Unknown))
+        !self.taken_back && matches!(self.effect, None | Some(Effect::Unknown))
     }
 
     /// Whether it ended by itself, instead of with the host or by being cut off.
@@ -184,7 +196,8 @@ impl Work {
 
     /// What of an effect there is, for a step that fails now: `none`, `applied` or `unknown`.
     pub(crate) fn effect_left(&self) -> Effect {
-        self.attempts.iter().fold(Effect::None, |left, attempt| match attempt.effect {
+        let standing = self.attempts.iter().filter(|attempt| !attempt.taken_back);
+        standing.fold(Effect::None, |left, attempt| match attempt.effect {
             None | Some(Effect::Unknown) => Effect::Unknown,
             Some(Effect::None | Effect::Unchanged) => left,
             Some(_) => left.max(Effect::Applied),
@@ -214,6 +227,7 @@ impl Work {
         self.call = call;
         self.writes = writes;
         self.input = input;
+        self.given = None;
         self.started_at = Some(at);
     }
 
@@ -251,8 +265,41 @@ impl Work {
         }
     }
 
+    /// Everything is as it was before the attempts that nobody knew about.
+    pub(crate) fn seem_none(&mut self) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.is_unknown()) {
+            attempt.effect = Some(Effect::None);
+            attempt.seemed_none = true;
+        }
+    }
+
+    /// Whether any of its attempts is to be taken back.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.attempts.iter().any(AttemptState::may_have_effect)
+    }
+
+    /// Whether it was had in its present generation and taken back since.
+    #[must_use]
+    pub fn was_taken_back(&self) -> bool {
+        self.attempts
+            .iter()
+            .any(|attempt| attempt.taken_back && attempt.attempt.effect.generation == self.generation)
+    }
+
+    /// Nobody need say any more what became of it. True where somebody was asked.
+    pub(crate) fn withdraw_question(&mut self) -> bool {
+        if self.phase == Phase::Asking {
+            self.phase = Phase::Resolving;
+        }
+        self.question.take().is_some()
+    }
+
     pub(crate) fn answered_not_applied(&mut self) {
         self.resolve(Effect::None);
+        for attempt in &mut self.attempts {
+            attempt.seemed_none = false;
+        }
         if self.phase == Phase::Failed {
             self.effect = self.effect_left();
         } else {
@@ -289,6 +336,8 @@ impl Work {
         self.effect = Effect::None;
         self.failure = None;
         self.output = None;
+        self.skipped = None;
+        self.restore = false;
         self.tries = 0;
         self.last_failure = None;
         self.retry_at = None;

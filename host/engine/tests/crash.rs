@@ -21,7 +21,7 @@ fn to_the_end(run: &mut Driver) -> Outcome {
     for _ in 0..300 {
         outcome = match outcome {
             Outcome::Ended(..) => return outcome,
-            Outcome::Crashed => {
+            Outcome::Crashed | Outcome::TimeUp => {
                 run.restart();
                 run.start()
             }

@@ -102,7 +102,7 @@ fn about_runs() -> Vec<Event> {
         Event::ConnectionPinned { connection: "main".into(), identity: json!("7312") },
         Event::ConnectionChanged { connection: "main".into(), pinned: json!("7312"), seen: json!("7999") },
         Event::RunHeld { reason: Hold::Failure, message: "step `migrate` failed".into(), step: Some(step()) },
-        Event::RunReleased { reason: Hold::Failure, who: "ada".into() },
+        Event::RunReleased { reason: Hold::Failure, step: None, who: "ada".into() },
         Event::CancelRequested { who: "ada".into(), reason: "wrong day".into() },
         Event::VerdictDecided {
             verdict: Verdict::Partial,
@@ -151,6 +151,7 @@ fn about_steps() -> Vec<Event> {
                 failed: 1,
                 first_at: 1_790_000_000_000,
                 last_at: 1_790_000_055_000,
+                values: Vec::new(),
             },
             measured: vec![Measured { name: "result.latency_ms".into(), value: Some(json!(23)) }],
             failure: None,
@@ -178,7 +179,7 @@ fn about_steps() -> Vec<Event> {
             reason: "psql shows them".into(),
         },
         Event::RetryScheduled { step: step(), item: item(), at: 1_790_000_001_500, tries: 1 },
-        Event::StepRestarted { step: step(), who: "ada".into() },
+        Event::StepRestarted { step: step(), item: None, who: "ada".into() },
         Event::StepSucceeded { step: step(), item: item(), effect: Effect::Applied, output: None },
         Event::StepFailed {
             step: step(),
@@ -277,7 +278,13 @@ fn about_watching() -> Vec<Event> {
             guard: guard(),
             band: Band::NoData,
             since: 1_790_000_000_000,
-            samples: Samples { count: 3, failed: 1, first_at: 1_790_000_000_000, last_at: 1_790_000_020_000 },
+            samples: Samples {
+                count: 3,
+                failed: 1,
+                first_at: 1_790_000_000_000,
+                last_at: 1_790_000_020_000,
+                values: vec![(0, 3.into()), (10_000, 4.into())],
+            },
             measured: measured(),
             failure: Some(failure()),
         })),
@@ -308,6 +315,7 @@ fn about_people_and_time() -> Vec<Event> {
         Event::ApprovalRequested {
             step: "sign_off".into(),
             request: Box::new(ApprovalRequest {
+                round: 1,
                 digest: "sha256:11".into(),
                 runbook: "sha256:22".into(),
                 environment: Some("sha256:33".into()),
@@ -331,6 +339,7 @@ fn about_people_and_time() -> Vec<Event> {
             decision: Decision::Approve,
             reason: "looked at the dashboards".into(),
             evidence: Some("ticket 17".into()),
+            head: "5d41".into(),
             signature: "-----BEGIN SSH SIGNATURE-----".into(),
         })),
         Event::ApprovalVoided {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::json;
+use support::safety::{approve, asks};
 use support::*;
 use windlass_engine::plan::{PlanCommand, PlanOutcome, PlanRow, PlanSummary, Planner};
 use windlass_engine::{CallKind, CallReport, Event};
@@ -153,4 +154,34 @@ fn ten_thousand_deferred_items_need_no_deep_stack() {
 fn nothing_to_change_is_exit_code_0() {
     let planned = plan(chain(vec![read("a"), read("b")]), |_| None);
     assert_eq!(planned.summary.exit_code(), 0);
+}
+
+#[test]
+fn an_approval_is_printed_with_what_it_covers() {
+    let mut book =
+        chain(vec![read("look"), approve("ask", asks()), write("one"), read("check"), write("two")]);
+    book.steps.push(write("late").needs(&[4]));
+    let planned = plan(book, |_| None);
+    let row = planned.rows.iter().find(|row| &*row.step == "ask").unwrap();
+    let PlanOutcome::Approval { text, roles, covers, .. } = &row.outcome else { panic!("{row:?}") };
+    assert_eq!((text.as_str(), roles.as_slice()), ("Go?", ["owner".to_owned()].as_slice()));
+    assert_eq!(covers.iter().map(|step| &**step).collect::<Vec<_>>(), ["one", "two", "late"]);
+    assert_eq!(planned.summary.exit_code(), 10, "what it covers would change something");
+}
+
+#[test]
+fn rollback_steps_are_planned_and_change_nothing_of_the_answer() {
+    let mut book = chain(vec![read("look")]);
+    book.rollback = vec![windlass_runbook::model::RollbackStep {
+        step: write("tell").with(json!("${run.reason}")),
+        order: windlass_runbook::model::RollbackOrder::After,
+    }];
+    let down =
+        plan(book.clone(), |seen| (seen.step == "rollback/tell").then(|| failed("down", false, false)));
+    let planned = plan(book, |_| None);
+    let told =
+        |planned: &Planned| planned.rows.iter().find(|row| &*row.step == "rollback/tell").unwrap().clone();
+    assert!(matches!(told(&planned).outcome, PlanOutcome::Changes { .. }), "{:?}", told(&planned));
+    assert!(matches!(told(&down).outcome, PlanOutcome::Deferred { .. }), "{:?}", told(&down));
+    assert_eq!((planned.summary.exit_code(), down.summary.exit_code()), (0, 0));
 }

@@ -172,10 +172,10 @@ impl Event {
             | Self::QuestionAsked { step, item, .. }
             | Self::OperatorAnswered { step, item, .. }
             | Self::RetryScheduled { step, item, .. }
+            | Self::StepRestarted { step, item, .. }
             | Self::StepSucceeded { step, item, .. }
             | Self::StepFailed { step, item, .. } => Some((step, item.as_ref())),
             Self::ItemsExpanded { step, .. }
-            | Self::StepRestarted { step, .. }
             | Self::ApprovalRequested { step, .. }
             | Self::ApprovalVoided { step, .. }
             | Self::ApprovalExpired { step }
@@ -191,14 +191,13 @@ impl Event {
             | Self::AttemptFinished { attempt, .. } => {
                 Some((&attempt.effect.step, attempt.effect.item.as_ref()))
             }
-            Self::RunHeld { step, .. } | Self::Committed { step, .. } => {
+            Self::RunHeld { step, .. } | Self::RunReleased { step, .. } | Self::Committed { step, .. } => {
                 step.as_ref().map(|step| (step, None))
             }
             Self::RunCreated(_)
             | Self::OwnerChanged { .. }
             | Self::ConnectionPinned { .. }
             | Self::ConnectionChanged { .. }
-            | Self::RunReleased { .. }
             | Self::RollbackStarted(_)
             | Self::RollbackOverdue { .. }
             | Self::RollbackFinished

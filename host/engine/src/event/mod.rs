@@ -270,10 +270,13 @@ pub enum Event {
         /// How often it has failed so far.
         tries: u32,
     },
-    /// A failed step begins anew, with its failed items if it has any.
+    /// A step that failed or was taken back begins anew, with those of its items if it has any.
     StepRestarted {
         /// The step's path.
         step: Arc<str>,
+        /// The item's key, where only that one begins anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Arc<str>>,
         /// Who wanted it.
         who: String,
     },
@@ -318,6 +321,9 @@ pub enum Event {
     RunReleased {
         /// Which.
         reason: Hold,
+        /// Only where it is about this, such as `guard/ID`; absent for all with this reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<Arc<str>>,
         /// Who lifted it.
         who: String,
     },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::people::Parent;
 use crate::identity::{EffectId, Millis};
@@ -136,4 +136,30 @@ pub struct Samples {
     pub first_at: Millis,
     /// When the last was.
     pub last_at: Millis,
+    /// What they measured, where it is one number: milliseconds after the first, and the number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<(u64, Number)>,
+}
+
+/// So many samples at most are kept back before they are put on record.
+const BATCH: u64 = 240;
+
+impl Samples {
+    pub(crate) fn add(&mut self, now: Millis, failed: bool, value: Option<&Value>) {
+        if self.count == 0 {
+            *self = Self { first_at: now, ..Self::default() };
+        }
+        self.count += 1;
+        self.failed += u64::from(failed);
+        self.last_at = now;
+        if let Some(Value::Number(number)) = value {
+            let after = u64::try_from(now - self.first_at).unwrap_or_default();
+            self.values.push((after, number.clone()));
+        }
+    }
+
+    /// Whether they are to be put on record though nothing has changed.
+    pub(crate) const fn are_enough(&self) -> bool {
+        self.count >= BATCH
+    }
 }

@@ -52,6 +52,8 @@ pub enum ParentKind {
     Rollback,
     /// It is the next run of the group, and takes over what the other has left.
     Continue,
+    /// It is the next run of the group, and what the other has left stays as it is.
+    Ignore,
 }
 
 /// What people are asked to approve. Its digest is what they sign.
@@ -59,6 +61,9 @@ pub enum ParentKind {
 pub struct ApprovalRequest {
     /// SHA-256 over everything else, as `sha256:` and hex.
     pub digest: String,
+    /// From 1; asked again after it was void, expired or rejected, it is another request.
+    #[serde(default)]
+    pub round: u32,
     /// The digest of the runbook's text.
     pub runbook: String,
     /// That of the environment's.
@@ -158,6 +163,9 @@ pub struct ApprovalGiven {
     /// What was looked at, where the runbook wants it said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// The hash of the run's last event when it was signed, in hex.
+    #[serde(default)]
+    pub head: String,
     /// The signature, armoured.
     #[serde(default)]
     pub signature: String,

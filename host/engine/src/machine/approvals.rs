@@ -129,27 +129,33 @@ impl Machine {
     fn ask_people(&mut self, step: usize) {
         let Some(draft) = self.approvals.drafts.remove(&step) else { return };
         let layout = Arc::clone(&self.layout);
-        let (Some(approval), Some(created)) = (approval_of(&layout, step), self.state.created()) else { return };
+        let (Some(approval), Some(created)) = (approval_of(&layout, step), self.state.created()) else {
+            return;
+        };
         let unit = Unit::step(step);
         let failed = draft.rows.iter().find_map(|row| match &row.outcome {
-            PlanOutcome::Failed { failure } => Some(format!("`{}` can't be planned: {failure}", row.step)),
+            PlanOutcome::Failed { failure } => Some(format!("`{}`: {failure}", row.step)),
             _ => None,
         });
         if let Some(message) = failed {
-            return self.fail(unit, StepFailure::CannotTell { message });
+            return self.fail(unit, StepFailure::NotPlanned { message });
         }
         let covers = covered(&layout, &draft);
         let exact = approval.bind == Bind::Exact;
-        let open: Vec<String> = covers.iter().filter_map(|covered| {
-            Some(format!("`{}`: {}", covered.step, covered.deferred.as_ref()?))
-        }).collect();
+        let open: Vec<String> = covers
+            .iter()
+            .filter_map(|covered| Some(format!("`{}`: {}", covered.step, covered.deferred.as_ref()?)))
+            .collect();
         if exact && !open.is_empty() {
             return self.fail(unit, StepFailure::NotExact { deferred: open });
         }
         let path = layout.path(step);
         let mut request = ApprovalRequest {
             digest: String::new(),
-            round: self.approval_state(step).and_then(|state| state.request.as_ref()).map_or(1, |before| before.round + 1),
+            round: self
+                .approval_state(step)
+                .and_then(|state| state.request.as_ref())
+                .map_or(1, |before| before.round + 1),
             runbook: digest_of(&created.runbook.text),
             environment: created.environment.as_ref().map(|pinned| digest_of(&pinned.text)),
             lock: created.lock.as_ref().map(|pinned| digest_of(&pinned.text)),
@@ -175,7 +181,8 @@ impl Machine {
     pub(super) fn approval_given(&mut self, given: ApprovalGiven) -> Result<(), String> {
         let layout = Arc::clone(&self.layout);
         let step = layout.find(&given.step).ok_or_else(|| format!("the run has no step `{}`", given.step))?;
-        let approval = approval_of(&layout, step).ok_or_else(|| format!("step `{}` asks nobody", given.step))?;
+        let approval =
+            approval_of(&layout, step).ok_or_else(|| format!("step `{}` asks nobody", given.step))?;
         self.counts(step, approval, &given)?;
         let rejected = given.decision == Decision::Reject;
         let (who, because) = (given.who.clone(), given.reason.clone());
@@ -191,7 +198,7 @@ impl Machine {
 
     fn counts(&self, step: usize, approval: &Approval, given: &ApprovalGiven) -> Result<(), String> {
         let path = &given.step;
-        if self.state.verdict().is_some() || self.state.cancelled().is_some() || self.is_going_back() {
+        if self.state.verdict().is_some() || self.state.cancelled().is_some() || self.state.goes_back() {
             return Err("the run goes forward no more: there is nothing to approve".to_owned());
         }
         let state = self.approval_state(step).filter(|state| state.is_open());
@@ -221,7 +228,9 @@ impl Machine {
             return Err(format!("`{path}` wants evidence: say what shows that it is done"));
         }
         match &approval.owner {
-            Some(owner) if *owner != given.who => Err(format!("`{path}` is for {owner} to do, not for {}", given.who)),
+            Some(owner) if *owner != given.who => {
+                Err(format!("`{path}` is for {owner} to do, not for {}", given.who))
+            }
             _ => Ok(()),
         }
     }
@@ -275,7 +284,7 @@ impl Machine {
         self.fail(unit, failure);
         let layout = Arc::clone(&self.layout);
         let continues = layout.step(step).is_some_and(|step| step.on_failure == OnFailure::Continue);
-        if (must_hold || continues) && !self.is_going_back() {
+        if (must_hold || continues) && !self.state.goes_back() {
             let path = layout.path(step);
             self.hold(Hold::Failure, format!("step `{path}` failed: {message}"), Some(path));
         }
@@ -286,8 +295,12 @@ impl Machine {
 
     /// Lets requests expire whose time is over.
     pub(super) fn look_at_approvals(&mut self) {
-        if self.approvals.steps.is_empty() || self.state.verdict().is_some() || self.is_going_back() {
+        if self.approvals.steps.is_empty() || self.state.verdict().is_some() {
             return;
+        }
+        if self.state.goes_back() || self.state.cancelled().is_some() {
+            self.approvals.parked.clear();
+            return self.drop_drafts();
         }
         for step in self.approvals.steps.clone() {
             let Some(at) = self.expiry(step) else { continue };
@@ -298,7 +311,11 @@ impl Machine {
             let Some(approval) = approval_of(&layout, step) else { continue };
             self.record(Event::ApprovalExpired { step: layout.path(step) });
             let after_ms = approval.expires_ms.unwrap_or_default();
-            self.close_approval(step, StepFailure::Expired { after_ms }, approval.on_expiry == OnExpiry::Hold);
+            self.close_approval(
+                step,
+                StepFailure::Expired { after_ms },
+                approval.on_expiry == OnExpiry::Hold,
+            );
         }
     }
 
@@ -308,7 +325,7 @@ impl Machine {
 
     /// When the next request expires.
     pub(super) fn approvals_wake(&self) -> Option<Millis> {
-        if self.state.verdict().is_some() || self.state.cancelled().is_some() || self.is_going_back() {
+        if self.state.verdict().is_some() || self.state.cancelled().is_some() || self.state.goes_back() {
             return None;
         }
         self.approvals.steps.iter().filter_map(|step| self.expiry(*step)).min()
@@ -358,7 +375,8 @@ impl Machine {
     /// Err with what differs, or with nothing where it is not approved now.
     fn differs(&self, approval: usize, unit: Unit, plan: &Plan) -> Result<(), Option<String>> {
         let state = self.approval_state(approval);
-        if state.is_none() && self.work(Unit::step(approval)).is_some_and(|work| work.phase == Phase::Skipped) {
+        if state.is_none() && self.work(Unit::step(approval)).is_some_and(|work| work.phase == Phase::Skipped)
+        {
             // Its `when` says that nobody need be asked.
             return Ok(());
         }

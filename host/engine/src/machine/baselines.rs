@@ -31,8 +31,10 @@ impl Machine {
 
     /// Whether every step that it is about is over.
     fn is_known(&self, expression: &Expression) -> bool {
-        expression.references().iter().filter_map(|reference| reference.step()).all(|step| {
-            self.state.step(step).is_some_and(|state| state.work.phase.is_over())
-        })
+        expression
+            .references()
+            .iter()
+            .filter_map(|reference| reference.step())
+            .all(|step| self.state.step(step).is_some_and(|state| state.work.phase.is_over()))
     }
 }

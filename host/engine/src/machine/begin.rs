@@ -11,7 +11,7 @@ use windlass_runbook::units::duration_of;
 use super::{Machine, Unit, millis};
 use crate::event::Event;
 use crate::failure::StepFailure;
-use crate::layout::Layout;
+use crate::layout::{Layout, Role};
 use crate::words::{Effect, Phase, SkipReason};
 
 impl Machine {
@@ -19,9 +19,17 @@ impl Machine {
     pub(super) fn advance(&mut self, unit: Unit) {
         self.looked_at += 1;
         let layout = Arc::clone(&self.layout);
+        let role = layout.role(unit.step);
+        let other_way = match role {
+            Role::Main | Role::Barrier => self.state.goes_back(),
+            Role::Undo | Role::Rollback => !self.state.goes_back(),
+            Role::Finally => false,
+        };
+        if other_way {
+            return;
+        }
         let Some(step) = layout.step(unit.step) else {
-            // The barrier before a stage: nothing to do but to let the stage begin.
-            self.open(unit.step);
+            self.open_stage(unit);
             return;
         };
         let busy = self.live.get(&unit).is_some_and(|live| live.call.is_some() || live.timer.is_some());
@@ -31,7 +39,9 @@ impl Machine {
         }
         let phase = self.work(unit).map_or(Phase::Pending, |work| work.phase);
         match (phase, unit.item) {
-            (Phase::Pending, None) => self.begin_step(unit, step, &layout),
+            (Phase::Pending, None) if role == Role::Undo => self.begin_undo(unit, step),
+            (Phase::Pending, Some(_)) if role == Role::Undo => self.start_undo(unit, step),
+            (Phase::Pending | Phase::Scheduled, None) => self.begin_step(unit, step, &layout),
             (Phase::Pending, Some(_)) => self.start(unit, step),
             (Phase::Items, _) => self.open_fan(unit.step),
             (Phase::Asking | Phase::Succeeded | Phase::Failed | Phase::Skipped, _) => (),
@@ -39,7 +49,28 @@ impl Machine {
         }
     }
 
+    /// The barrier before a stage: nothing to do but to let the stage begin, once its time has come.
+    fn open_stage(&mut self, unit: Unit) {
+        let asleep = self.live.get(&unit).is_some_and(|live| live.timer.is_some());
+        if asleep || self.state.verdict().is_some() || !self.stage_may_open(unit.step) {
+            return;
+        }
+        let layout = Arc::clone(&self.layout);
+        if let Some((_, stage)) = layout.stage_of(unit.step) {
+            if stage.at.is_some() {
+                self.unsatisfied = self.unsatisfied.saturating_sub(1);
+            }
+            if stage.commit {
+                self.pass_horizon(None, Some(&stage.name));
+            }
+        }
+        self.open(unit.step);
+    }
+
     fn begin_step(&mut self, unit: Unit, step: &Step, layout: &Layout) {
+        if !self.step_may_begin(unit, step) {
+            return;
+        }
         if let Some(when) = &step.when {
             match when.evaluate_bool(&self.scope(None, None)) {
                 Ok(true) => (),
@@ -72,6 +103,7 @@ impl Machine {
             Err(Unresolved::Failed(failure)) => return self.fail(unit, *failure),
         };
         let generation = self.work(unit).map_or(1, |work| match &work.input {
+            _ if work.was_taken_back() => work.generation + 1,
             Some(before) if *before != input => work.generation + 1,
             _ => work.generation.max(1),
         });
@@ -91,6 +123,9 @@ impl Machine {
 
     pub(super) fn resolve_input(&self, unit: Unit, step: &Step) -> Result<Value, Unresolved> {
         let StepBody::Call(invocation) = &step.body else { return Ok(Value::Null) };
+        if let Some(given) = self.work(unit).and_then(|work| work.given.as_deref()) {
+            return Ok(given.clone());
+        }
         let item = self.item_value(unit);
         let value = match invocation.input.resolve(&self.scope(item.as_deref(), None)) {
             Ok(value) => value,
@@ -108,11 +143,11 @@ impl Machine {
     /// Goes on with a unit that has begun, from wherever its events say it stands.
     pub(super) fn proceed(&mut self, unit: Unit, step: &Step) {
         match &step.body {
+            _ if self.is_undo(unit) => self.plan(unit),
             StepBody::Wait { duration } => self.wait(unit, duration),
             StepBody::Call(invocation) if invocation.kind.has_effect() => self.plan(unit),
             StepBody::Call(_) => self.read(unit),
-            // An approval that nobody was asked for must never count as given.
-            StepBody::Approve(_) => self.fail_expression(unit, "approve", &"nobody can be asked yet"),
+            StepBody::Approve(approval) => self.approve_step(unit, approval),
         }
     }
 

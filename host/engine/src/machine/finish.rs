@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use windlass_runbook::model::OnFailure;
+use windlass_runbook::model::{OnFailure, StepBody};
 
+use super::rollback::Advance;
 use super::{Machine, Unit};
 use crate::command::Command;
 use crate::event::Event;
 use crate::failure::StepFailure;
+use crate::layout::Role;
 use crate::scope::measured;
 use crate::size::{CAP, json_bytes};
-use crate::words::{Effect, Hold, Phase, SkipReason, Verdict};
+use crate::words::{Effect, Hold, Phase, SkipReason};
 
 impl Machine {
     /// The work is done: succeeds if every expectation is met. `stored` tells that the output stands in an event
@@ -73,20 +75,27 @@ impl Machine {
         let (step, item) = (self.layout.path(unit.step), self.item_key(unit));
         let message = failure.to_string();
         self.record(Event::StepFailed { step: Arc::clone(&step), item, effect, failure });
-        if unit.item.is_none() && !self.layout.is_finally(unit.step) && self.pauses(unit.step) {
-            self.hold(Hold::Failure, format!("step `{step}` failed: {message}"), Some(step));
+        if unit.item.is_none() && !self.state.goes_back() {
+            if self.layout.role(unit.step) == Role::Main && self.pauses(unit.step) {
+                self.failed_step(unit.step, format!("step `{step}` failed: {message}"));
+            }
+        } else if self.is_undo(unit) {
+            self.hold(Hold::Failure, format!("`{step}` failed: {message}"), Some(step));
         }
         self.over(unit);
     }
 
+    /// Whether nothing may follow the step when it fails. An approval that was not given is never passed over.
     pub(super) fn pauses(&self, step: usize) -> bool {
-        self.layout.step(step).is_some_and(|step| step.on_failure != OnFailure::Continue)
+        self.layout.step(step).is_some_and(|step| {
+            step.on_failure != OnFailure::Continue || matches!(step.body, StepBody::Approve(_))
+        })
     }
 
     pub(super) fn skip(&mut self, unit: Unit, reason: SkipReason, because: Option<String>) {
         self.record(Event::StepSkipped {
             step: self.layout.path(unit.step),
-            item: None,
+            item: self.item_key(unit),
             reason,
             because,
             who: None,
@@ -94,23 +103,53 @@ impl Machine {
         self.over(unit);
     }
 
-    fn over(&mut self, unit: Unit) {
+    pub(super) fn over(&mut self, unit: Unit) {
         self.live.remove(&unit);
         if unit.item.is_some() {
             self.item_over(unit);
-        } else if self.layout.is_finally(unit.step) {
-            self.finally_open = self.finally_open.saturating_sub(1);
-        } else if self.satisfies(unit.step) {
+            return;
+        }
+        match self.layout.role(unit.step) {
+            Role::Finally => self.finally_open = self.finally_open.saturating_sub(1),
+            Role::Rollback => self.rollback_step_is_over(),
+            Role::Undo => self.undo_is_over(unit.step),
+            Role::Main | Role::Barrier => self.step_is_over(unit.step),
+        }
+    }
+
+    fn step_is_over(&mut self, step: usize) {
+        self.prepare_undo(step);
+        if self.state.goes_back() {
+            return;
+        }
+        let commits = self.layout.step(step).is_some_and(|step| step.commit);
+        if commits && self.work(Unit::step(step)).is_some_and(|work| work.phase == Phase::Succeeded) {
+            let path = self.layout.path(step);
+            self.pass_horizon(Some(&path), None);
+        }
+        if self.satisfies(step) {
             self.unsatisfied = self.unsatisfied.saturating_sub(1);
-            self.open(unit.step);
+            self.open(step);
+        }
+    }
+
+    /// From here on nothing is rolled back by itself. Happens once for each step and stage.
+    pub(super) fn pass_horizon(&mut self, step: Option<&Arc<str>>, stage: Option<&str>) {
+        if !self.state.has_passed(step, stage) {
+            self.record(Event::Committed { step: step.cloned(), stage: stage.map(str::to_owned) });
         }
     }
 
     /// Whether what comes after a step may begin.
     pub(super) fn satisfies(&self, step: usize) -> bool {
         match self.work(Unit::step(step)).map(|work| work.phase) {
+            Some(Phase::Succeeded | Phase::Skipped | Phase::Failed) if self.was_undone(step) => false,
             Some(Phase::Succeeded | Phase::Skipped) => true,
             Some(Phase::Failed) => !self.pauses(step),
+            // Asked again: what it gates has begun, and its effects wait one by one.
+            Some(Phase::Approving) => {
+                self.state.approval(&self.layout.path(step)).is_some_and(|approval| approval.opened)
+            }
             _ => false,
         }
     }
@@ -132,55 +171,32 @@ impl Machine {
         if self.state.ended().is_some() || !self.calls.is_empty() || self.awaiting_report {
             return false;
         }
+        let terminated = self.state.terminated().is_some();
+        if terminated && self.state.verdict().is_none() {
+            self.decide_verdict();
+        }
         if self.state.verdict().is_some() {
-            if self.finally_open == 0 {
+            if self.finally_open == 0 || terminated {
                 self.end();
             }
             return false;
         }
         let cancelled = self.state.cancelled().is_some();
-        if !cancelled && (self.unsatisfied > 0 || !self.may_start()) {
+        if !cancelled && !self.may_start() {
+            return false;
+        }
+        if !cancelled && self.state.goes_back() {
+            match self.rollback_goes_on() {
+                Advance::Waits => return false,
+                Advance::Ready => return true,
+                Advance::Verdict => (),
+            }
+        } else if !cancelled && self.unsatisfied > 0 {
             return false;
         }
         self.decide_verdict();
         self.begin_finally();
         true
-    }
-
-    fn decide_verdict(&mut self) {
-        self.ready.clear();
-        self.live.clear();
-        let layout = Arc::clone(&self.layout);
-        let main = || {
-            (0..layout.main_steps())
-                .filter_map(|index| self.state.step(&layout.path(index)).map(|step| (index, &step.work)))
-        };
-        let failed = main().filter(|(_, work)| work.phase == Phase::Failed).count();
-        let first_failed = main().find(|(_, work)| work.phase == Phase::Failed);
-        let missed = main()
-            .filter(|(_, work)| {
-                matches!(work.skipped, Some((SkipReason::Upstream | SkipReason::Operator, _)))
-                    && work.phase == Phase::Skipped
-            })
-            .count();
-        let first_failed = first_failed.map_or_else(String::new, |(index, work)| {
-            let why = work.failure.as_ref().map_or_else(String::new, ToString::to_string);
-            format!("step `{}` failed: {why}", layout.path(index))
-        });
-        let (verdict, reason) = match (self.state.cancelled(), failed, missed) {
-            (Some(cancelled), 0, _) => {
-                (Verdict::Cancelled, format!("{} ended it: {}", cancelled.who, cancelled.reason))
-            }
-            (Some(cancelled), ..) => {
-                (Verdict::Failed, format!("{first_failed}; {} ended it: {}", cancelled.who, cancelled.reason))
-            }
-            (None, 0, 0) => (Verdict::Succeeded, String::new()),
-            (None, 0, _) => (Verdict::Partial, format!("{missed} steps were left out")),
-            (None, ..) => (Verdict::Partial, first_failed),
-        };
-        let world = self.state.world();
-        self.record(Event::VerdictDecided { verdict, world, reason });
-        self.commit();
     }
 
     /// Begins the finally steps, or asks for the report first where one of them has it.
@@ -199,14 +215,5 @@ impl Machine {
                 self.take_up(Unit::step(step));
             }
         }
-    }
-
-    fn end(&mut self) {
-        let layout = Arc::clone(&self.layout);
-        let finally_failed = layout
-            .finally()
-            .any(|step| self.work(Unit::step(step)).is_some_and(|work| work.phase == Phase::Failed));
-        let Some(verdict) = self.state.verdict().map(|decided| decided.verdict) else { return };
-        self.record(Event::RunEnded { verdict, finally_failed });
     }
 }

@@ -6,6 +6,7 @@
 //! guard has given a good sample.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::{Machine, READ_MS, Unit, millis};
 use crate::command::{CallId, CallKind, CallReport, CallRequest, Command};
 use crate::compare::{Compared, Comparison};
 use crate::event::{Event, GuardSampled, Samples};
-use crate::failure::{CallFailure, Measured};
+use crate::failure::{CallFailure, Measured, MeasuredList, Span};
 use crate::identity::{Direction, EffectId, Millis};
 use crate::scope::{measured, null_in};
 use crate::words::{Band, GuardAction, Hold, Phase};
@@ -96,7 +97,7 @@ impl Machine {
     fn goes_forward(&self) -> bool {
         self.state.verdict().is_none()
             && self.state.cancelled().is_none()
-            && !self.is_going_back()
+            && !self.state.goes_back()
             && !self.waits_for_lock()
     }
 
@@ -127,7 +128,8 @@ impl Machine {
         if !self.is_watching(index) {
             return;
         }
-        let over = until.is_some_and(|until| self.has_succeeded(until)) || (self.is_committed() && !past_commit);
+        let over =
+            until.is_some_and(|until| self.has_succeeded(until)) || (self.is_committed() && !past_commit);
         if over {
             return self.end_guard(index);
         }
@@ -174,7 +176,10 @@ impl Machine {
                 watch.next_at = 0;
             }
         }
-        self.unpark();
+        if self.state.goes_back() {
+            // What was to come is laid out anew if the run ever goes forward again.
+            self.guards.parked.clear();
+        }
     }
 
     fn drop_sample(&mut self, index: usize) {
@@ -282,8 +287,12 @@ impl Machine {
         watch.unproven = watch.unproven && !proven;
         watch.next_at = began.saturating_add(period).max(now + 1);
         let since = watch.band.map_or(now, |(_, since)| since);
-        let lasting = watch.streaks.lasting(now, millis(for_ms));
-        let clear = watch.streaks.is_good_for(now, millis(clear_for_ms));
+        // A sample that is ignored says nothing about the time before it either.
+        let lasting = match severity {
+            Some(_) => watch.streaks.lasting(now, millis(for_ms)),
+            None => Severity::Good,
+        };
+        let clear = severity.is_some() && watch.streaks.is_good_for(now, millis(clear_for_ms));
         if before != Some(sample.band) || watch.samples.are_enough() {
             self.record_guard(index);
         }
@@ -333,9 +342,7 @@ impl Machine {
             }
         }
         let mut band = Band::Good;
-        for (condition, reason) in
-            [(&guard.rollback_when, Band::Rollback), (&guard.hold_when, Band::Hold)]
-        {
+        for (condition, reason) in [(&guard.rollback_when, Band::Rollback), (&guard.hold_when, Band::Hold)] {
             let Some(condition) = condition else { continue };
             if let Some(name) = null_in(condition, &value) {
                 return none(seen, told(format!("`{name}` is null")));
@@ -423,7 +430,7 @@ impl Machine {
 
     /// Whether an effect may begin as far as guards are concerned; else the unit waits for them.
     pub(super) fn is_proven(&mut self, unit: Unit) -> bool {
-        if !self.guards.watches.iter().any(|watch| watch.unproven) {
+        if !self.goes_forward() || !self.guards.watches.iter().any(|watch| watch.unproven) {
             return true;
         }
         self.guards.parked.push(unit);
@@ -455,12 +462,12 @@ fn told(guard: &Guard, path: &str, action: GuardAction, sample: &Sample) -> Stri
         (Some(failure), ..) => format!("`{path}` has no data: {failure}"),
         (None, _, Band::NoData) | (None, None, _) => format!("`{path}` is not good"),
         (None, Some(condition), _) => {
-            let seen = crate::failure::MeasuredList(&sample.measured);
+            let seen = MeasuredList(&sample.measured);
             format!("`{path}`: `{}`{seen}", condition.source())
         }
     };
     if guard.for_ms > 0 {
-        text.push_str(&format!(" for {}", crate::failure::Span(guard.for_ms)));
+        let _written = write!(text, " for {}", Span(guard.for_ms));
     }
     text
 }

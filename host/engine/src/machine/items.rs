@@ -91,6 +91,7 @@ impl Machine {
         }
         let path = self.layout.path(step);
         let mut fan = Fan::default();
+        let is_undo = self.is_undo(Unit::step(step));
         let mut begun = Vec::new();
         for (index, item) in
             self.state.step(&path).and_then(|state| state.items.as_ref()).into_iter().flatten().enumerate()
@@ -98,6 +99,7 @@ impl Machine {
             match item.1.work.phase {
                 Phase::Pending | Phase::Succeeded | Phase::Skipped => (),
                 Phase::Failed => fan.failed += 1,
+                Phase::Asking if is_undo => fan.asking += 1,
                 Phase::Asking => fan.running += 1,
                 _ => {
                     fan.running += 1;
@@ -117,12 +119,14 @@ impl Machine {
         let layout = Arc::clone(&self.layout);
         let Some(fan_out) = layout.step(step).and_then(|step| step.for_each.as_ref()) else { return };
         let path = layout.path(step);
+        // What one item has left behind is no reason not to take back what another has.
+        let most = if self.is_undo(Unit::step(step)) { usize::MAX } else { fan_out.max_failures };
         let Some(items) = self.state.step(&path).and_then(|state| state.items.as_ref()) else { return };
         let Some(fan) = self.fans.get_mut(&step) else { return };
         let total = items.len();
         while fan.running < fan_out.max_parallel.max(1)
             && fan.next < total
-            && (fan.failed == 0 || fan.failed <= fan_out.max_failures)
+            && (fan.failed == 0 || fan.failed <= most)
         {
             let index = fan.next;
             fan.next += 1;
@@ -132,7 +136,7 @@ impl Machine {
                 self.ready.push_back(Unit { step, item: Some(index) });
             }
         }
-        let (running, failed) = (fan.running, fan.failed);
+        let (running, failed) = (fan.running + fan.asking, fan.failed);
         if running == 0 {
             self.fans.remove(&step);
             self.close_fan(step, failed, total);
@@ -155,6 +159,33 @@ impl Machine {
             first: first.map_or_else(String::new, |(key, _)| key.to_string()),
         };
         self.fail_with(unit, effect, failure);
+    }
+
+    /// An item waits for a person. That of an undo gives its place to another meanwhile.
+    pub(super) fn item_asks(&mut self, unit: Unit) {
+        if unit.item.is_some()
+            && self.is_undo(unit)
+            && let Some(fan) = self.fans.get_mut(&unit.step)
+        {
+            fan.running = fan.running.saturating_sub(1);
+            fan.asking += 1;
+            self.feed(unit.step);
+        }
+    }
+
+    /// A person has spoken about an item that waited, or about one that had failed.
+    pub(super) fn item_goes_on(&mut self, unit: Unit, was: Phase) {
+        if unit.item.is_none() {
+            return;
+        }
+        let is_undo = self.is_undo(unit);
+        let Some(fan) = self.fans.get_mut(&unit.step) else { return };
+        match was {
+            Phase::Asking if is_undo => fan.asking = fan.asking.saturating_sub(1),
+            Phase::Failed => fan.failed = fan.failed.saturating_sub(1),
+            _ => return,
+        }
+        fan.running += 1;
     }
 
     /// An item is over.

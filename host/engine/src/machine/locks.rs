@@ -35,7 +35,7 @@ impl Machine {
             && !self.state.has_lock()
             && self.state.verdict().is_none()
             && self.state.cancelled().is_none()
-            && (self.is_going_back() || !self.is_committed())
+            && (self.state.goes_back() || !self.is_committed())
     }
 
     /// Asks for the lock where it is wanted, and gives it back past the horizon.
@@ -52,7 +52,7 @@ impl Machine {
                 self.locking = Locking::Asked;
                 self.batch.within.push(Command::Lock { group });
             }
-        } else if self.state.has_lock() && self.is_committed() && !self.is_going_back() {
+        } else if self.state.has_lock() && self.is_committed() && !self.state.goes_back() {
             self.unlock();
         }
     }

@@ -5,12 +5,22 @@
 //! event that is recorded; an effect's call comes after a commit that holds its intention; an observation costs the
 //! same however many steps and items there are.
 
+mod approvals;
+mod baselines;
 mod begin;
 mod finish;
+mod forward;
+mod guards;
 mod items;
+mod locks;
 mod people;
 mod reading;
 mod requests;
+mod rollback;
+mod streak;
+mod timeline;
+mod undo;
+mod verdict;
 mod writing;
 
 pub(crate) use items::items_of;
@@ -24,10 +34,11 @@ use windlass_runbook::model::{Runbook, Step};
 use windlass_runbook::outcome::Plan;
 
 use crate::command::{CallId, CallKind, CallReport, CallRequest, Command, Observation};
+use crate::compare::Comparison;
 use crate::event::{CallName, Event, Samples};
 use crate::failure::{CallFailure, CallPhase, Measured, StepFailure};
 use crate::identity::{Direction, EffectId, Millis};
-use crate::layout::Layout;
+use crate::layout::{Layout, Role};
 use crate::scope::RunScope;
 use crate::state::State;
 use crate::words::Hold;
@@ -87,6 +98,10 @@ struct GateLive {
     samples: Samples,
     measured: Vec<Measured>,
     failure: Option<CallFailure>,
+    /// How many samples in a row have failed.
+    failures: u32,
+    /// How `until` compares, once that was looked at.
+    comparison: Option<Option<Comparison>>,
 }
 
 /// The items of a `for_each` in this process.
@@ -95,6 +110,8 @@ struct Fan {
     /// The first item that was not looked at yet.
     next: usize,
     running: usize,
+    /// Items of an undo that wait for a person, and keep no other from its turn.
+    asking: usize,
     failed: usize,
 }
 
@@ -126,7 +143,7 @@ pub struct Machine {
     timers: BinaryHeap<Reverse<(Millis, u64, Unit)>>,
     last_timer: u64,
     fans: HashMap<usize, Fan>,
-    /// Main steps that nothing may follow yet.
+    /// Main steps that nothing may follow yet, and stages whose time has yet to come.
     unsatisfied: usize,
     finally_open: usize,
     interrupts: u32,
@@ -134,6 +151,13 @@ pub struct Machine {
     awaiting_report: bool,
     uncommitted: bool,
     batch: Batch,
+    rollback: Option<rollback::Rollback>,
+    guards: guards::Guards,
+    approvals: approvals::Approvals,
+    timeline: timeline::Timeline,
+    locking: locks::Locking,
+    /// What the runner was last told that the run waits for.
+    waiting: Option<Vec<Hold>>,
     /// Units looked at; what a test of cost counts.
     looked_at: u64,
 }
@@ -142,10 +166,11 @@ impl Machine {
     /// A machine for a run with at least its first event folded. `runbook` is what `check` makes of the pinned texts.
     #[must_use]
     pub fn new(runbook: Arc<Runbook>, state: State) -> Self {
+        let guards = guards::Guards::new(&runbook.guards);
         let layout = Layout::new(runbook);
-        Self {
+        let mut machine = Self {
             waits_for: layout.waits_for(),
-            unsatisfied: layout.main_steps(),
+            unsatisfied: layout.unsatisfied(),
             finally_open: layout.finally().len(),
             layout: Arc::new(layout),
             now: state.last_at(),
@@ -163,8 +188,16 @@ impl Machine {
             awaiting_report: false,
             uncommitted: false,
             batch: Batch::default(),
+            rollback: None,
+            guards,
+            approvals: approvals::Approvals::default(),
+            timeline: timeline::Timeline::default(),
+            locking: locks::Locking::default(),
+            waiting: None,
             looked_at: 0,
-        }
+        };
+        machine.find_approvals();
+        machine
     }
 
     /// The run as it stands now, with everything that has been recorded.
@@ -198,9 +231,9 @@ impl Machine {
                 self.connection_seen(connection, identity);
             }
             Observation::Asked(asked) => self.asked(asked),
-            Observation::Locked { .. } | Observation::LockBusy { .. } | Observation::ClockStepped { .. } => {
-                ()
-            }
+            Observation::Locked { group, fence } => self.locked(group, fence),
+            Observation::LockBusy { group, by } => self.lock_busy(group, by),
+            Observation::ClockStepped { by_ms } => self.clock_stepped(by_ms),
             Observation::Interrupt { who } => self.interrupt(&who),
             Observation::Report { text } => {
                 self.report = Some(text);
@@ -243,6 +276,10 @@ impl Machine {
 
     /// Does all that can be done without an observation.
     fn settle(&mut self) {
+        self.look_at_lock();
+        self.look_at_window();
+        self.look_at_approvals();
+        self.look_at_rollback();
         loop {
             while self.may_start() {
                 let Some(unit) = self.ready.pop_front() else { break };
@@ -252,17 +289,24 @@ impl Machine {
                 break;
             }
         }
+        self.take_baselines();
+        self.look_at_guards();
+        self.look_at_lock();
         self.rest();
     }
 
     /// Whether new work may start now.
     fn may_start(&self) -> bool {
-        if self.state.ended().is_some() || self.awaiting_report {
+        let over = self.state.ended().is_some() || self.state.terminated().is_some();
+        if over || self.awaiting_report || self.waits_for_lock() {
             return false;
         }
+        let wanted = !self.state.is_held_for(Hold::Operator) && !self.state.is_held_for(Hold::Identity);
         match self.state.verdict() {
             // Whatever held the run, the finally steps run; but not against a person's word or in a strange place.
-            Some(_) => !self.state.is_held_for(Hold::Operator) && !self.state.is_held_for(Hold::Identity),
+            Some(_) => wanted,
+            // The same is true of going back.
+            None if self.state.goes_back() => wanted && self.state.cancelled().is_none(),
             None => self.state.cancelled().is_none() && self.state.holds().is_empty(),
         }
     }
@@ -276,21 +320,33 @@ impl Machine {
                 .push(Command::Ended { verdict: ended.verdict, finally_failed: ended.finally_failed });
             return;
         }
-        let idle = self.calls.is_empty() && !self.awaiting_report;
-        if !self.may_start() {
-            if idle {
-                self.commit();
-                let mut reasons: Vec<Hold> = self.state.holds().iter().map(|held| held.reason).collect();
-                reasons.sort_unstable();
-                self.batch.rest.push(Command::Held { reasons });
-            }
-            return;
-        }
-        if let Some(at) = self.next_timer() {
-            if idle && at - self.now > PAUSE_MS {
+        let busy = !self.calls.is_empty() || self.awaiting_report || self.is_drafting();
+        let may_start = self.may_start();
+        let timer = if may_start { self.next_timer() } else { None };
+        let back = self.rollback_wake().filter(|_| busy || timer.is_some());
+        let others = [back, self.lock_wake(), self.window_wake(), self.approvals_wake(), self.guards_wake()];
+        let wake = others.into_iter().flatten().chain(timer).min();
+        if let Some(at) = wake {
+            if !busy && at - self.now > PAUSE_MS {
                 self.commit();
             }
             self.batch.rest.push(Command::WakeAt { at });
+        }
+        let stands =
+            !busy && timer.is_none() && (!may_start || self.is_asking_people() || self.state.goes_back());
+        if !stands || self.is_asking_for_lock() {
+            self.waiting = None;
+            return;
+        }
+        let mut reasons: Vec<Hold> = self.state.holds().iter().map(|held| held.reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        self.commit();
+        if wake.is_none() && !self.is_watched() {
+            self.batch.rest.push(Command::Held { reasons });
+        } else if self.waiting.as_ref() != Some(&reasons) {
+            self.waiting = Some(reasons.clone());
+            self.batch.rest.push(Command::Waiting { reasons });
         }
     }
 
@@ -350,6 +406,7 @@ impl Machine {
                     .iter()
                     .filter(|attempt| attempt.is_unknown())
                     .flat_map(|attempt| attempt.processes.iter().cloned())
+                    .chain(self.programs_of_undone(unit))
                     .collect(),
             ),
         });
@@ -363,13 +420,17 @@ impl Machine {
             timeout_ms,
             require_gone,
         };
-        self.last_call += 1;
-        let call = CallId(self.last_call);
+        let call = self.next_call();
         self.calls.insert(call, unit);
         let now = self.now;
         self.live(unit).call = Some((call, phase, now));
         let item = self.item_key(unit);
         self.batch.calls.push(Command::Call { call, step: layout.path(unit.step), item, request });
+    }
+
+    const fn next_call(&mut self) -> CallId {
+        self.last_call += 1;
+        CallId(self.last_call)
     }
 
     fn call_timeout(&mut self, unit: Unit, phase: CallPhase, cap_ms: u64) -> u64 {
@@ -391,9 +452,21 @@ impl Machine {
     }
 
     fn called(&mut self, call: CallId, report: CallReport) {
-        let Some(unit) = self.calls.remove(&call) else { return };
+        let mut report = Some(report);
+        if self.guard_called(call, &mut report) || self.draft_called(call, &mut report) {
+            return;
+        }
+        let (Some(unit), Some(report)) = (self.calls.remove(&call), report) else { return };
         let Some((_, phase, began)) = self.live(unit).call.take() else { return };
         self.looked_at += 1;
+        let dropped = self.state.goes_back() && self.layout.role(unit.step) == Role::Main;
+        if dropped {
+            if phase.writes() {
+                self.apply_ended(unit, report);
+            }
+            self.live.remove(&unit);
+            return self.call_is_over(unit.step);
+        }
         let cut_off = matches!(report.result, Err(CallFailure::Cancelled)) && !self.may_start();
         match phase {
             // Nothing happened and nobody is to know: it is called again when the run goes on.
@@ -437,7 +510,7 @@ impl Machine {
             deadline: layout
                 .step(unit.step)
                 .and_then(|step| step.timeout_ms)
-                .or_else(|| layout.is_finally(unit.step).then_some(APPLY_MS))
+                .or_else(|| layout.is_aside(unit.step).then_some(APPLY_MS))
                 .map(|timeout| now.saturating_add(millis(timeout))),
             ..Live::default()
         })
@@ -462,7 +535,7 @@ impl Machine {
             step: self.layout.path(unit.step),
             item: self.item_key(unit),
             generation: self.work(unit).map_or(1, |work| work.generation.max(1)),
-            direction: Direction::Do,
+            direction: if self.is_undo(unit) { Direction::Undo } else { Direction::Do },
             attempt,
         }
     }
@@ -484,7 +557,14 @@ impl Machine {
 
     fn release(&mut self, reason: Hold, who: &str) {
         if self.state.is_held_for(reason) {
-            self.record(Event::RunReleased { reason, who: who.to_owned() });
+            self.record(Event::RunReleased { reason, step: None, who: who.to_owned() });
+        }
+    }
+
+    /// Lifts the hold that is about this step or guard, and no other.
+    fn release_of(&mut self, reason: Hold, path: &Arc<str>, who: &str) {
+        if self.state.is_held_by(reason, path) {
+            self.record(Event::RunReleased { reason, step: Some(Arc::clone(path)), who: who.to_owned() });
         }
     }
 

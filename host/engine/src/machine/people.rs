@@ -6,11 +6,10 @@ use serde_json::Value;
 
 use super::{Machine, Unit};
 use crate::command::{CallId, Command};
-use crate::event::{Answer, Event};
+use crate::event::Event;
 use crate::failure::CallPhase;
 use crate::identity::Millis;
 use crate::words::{Effect, Hold, Phase};
-use crate::work::Work;
 
 impl Machine {
     /// The process owns the run: whatever was under way in another is lost, and the queue is made again.
@@ -18,11 +17,41 @@ impl Machine {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        if self.state.events() > 1 && self.state.ended().is_none() {
+        let follows = self.state.created().is_some_and(|created| created.parent.is_some());
+        // What it takes over from another run stands in its beginning.
+        let beginning = 1 + u64::from(follows);
+        if self.state.events() > beginning && self.state.ended().is_none() {
             self.record(Event::OwnerChanged { epoch, who });
             self.lose_open_attempts();
+            self.doubt_guards(None);
         }
+        if self.state.ended().is_some() {
+            return;
+        }
+        for step in self.layout.finally() {
+            if self.work(Unit::step(step)).is_some_and(|work| work.phase.is_over()) {
+                self.finally_open = self.finally_open.saturating_sub(1);
+            }
+        }
+        if self.state.verdict().is_some() {
+            self.begin_finally();
+        } else if self.state.goes_back() {
+            self.go_back(None);
+        } else if self.is_rollback_run() {
+            self.begin_rollback_run();
+        } else {
+            self.lay_out_again();
+        }
+    }
+
+    /// Makes the queue of the way forward from where the steps stand.
+    pub(super) fn lay_out_again(&mut self) {
         let layout = Arc::clone(&self.layout);
+        self.waits_for = layout.waits_for();
+        self.unsatisfied = layout.unsatisfied();
+        self.ready.clear();
+        self.live.clear();
+        self.fans.clear();
         for node in layout.roots() {
             self.take_up(Unit::step(node));
         }
@@ -31,16 +60,6 @@ impl Machine {
                 self.unsatisfied = self.unsatisfied.saturating_sub(1);
                 self.open(step);
             }
-        }
-        for step in layout.finally() {
-            if self.work(Unit::step(step)).is_some_and(|work| work.phase.is_over()) {
-                self.finally_open = self.finally_open.saturating_sub(1);
-            }
-        }
-        if self.state.verdict().is_some() && self.state.ended().is_none() {
-            self.ready.clear();
-            self.live.clear();
-            self.begin_finally();
         }
     }
 
@@ -127,74 +146,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn answered(
-        &mut self,
-        path: &str,
-        item: Option<&str>,
-        answer: Answer,
-        who: &str,
-        reason: String,
-    ) {
-        let unit = match self.answerable(path, item) {
-            Ok(unit) => unit,
-            Err(message) => return self.batch.rest.push(Command::Refused { message }),
-        };
-        let step = self.layout.path(unit.step);
-        let item = self.item_key(unit);
-        let asked = self.work(unit).is_some_and(|work| work.phase == Phase::Asking);
-        let answer = match answer {
-            Answer::Applied { output } => {
-                Answer::Applied { output: output.filter(|output| !output.is_null()) }
-            }
-            other => other,
-        };
-        self.record(Event::OperatorAnswered {
-            step: Arc::clone(&step),
-            item,
-            answer: answer.clone(),
-            who: who.to_owned(),
-            reason,
-        });
-        self.commit();
-        match answer {
-            Answer::Applied { output } => self.succeed(unit, Effect::Accepted, output),
-            Answer::NotApplied if asked => self.ready.push_back(unit),
-            // A failed step begins anew when the run is resumed.
-            Answer::NotApplied | Answer::Restore | Answer::Leave => (),
-        }
-        if self.state.open_questions() == 0 {
-            self.release(Hold::Unknown, who);
-        }
-        if !self.paused_by_failure() {
-            self.release(Hold::Failure, who);
-        }
-    }
-
-    fn answerable(&self, path: &str, item: Option<&str>) -> Result<Unit, String> {
-        let step = self.layout.find(path).ok_or_else(|| format!("the run has no step `{path}`"))?;
-        let state = self.state.step(path).ok_or_else(|| format!("step `{path}` has not begun"))?;
-        let index = match (item, &state.items) {
-            (None, None) => None,
-            (Some(key), Some(items)) => {
-                Some(items.get_index_of(key).ok_or_else(|| format!("step `{path}` has no item `{key}`"))?)
-            }
-            (Some(_), None) => return Err(format!("step `{path}` has no items")),
-            (None, Some(_)) => return Err(format!("step `{path}` has items; say which one with its key")),
-        };
-        let unit = Unit { step, item: index };
-        let work: &Work = self.work(unit).ok_or_else(|| format!("step `{path}` has not begun"))?;
-        let failed = work.phase == Phase::Failed && work.writes && item.is_none();
-        let holds = failed && !self.layout.is_finally(step) && self.pauses(step);
-        if self.state.verdict().is_some() {
-            Err("the run's verdict is decided: there is nothing to say any more".to_owned())
-        } else if work.phase == Phase::Asking || holds {
-            Ok(unit)
-        } else {
-            Err(format!("step `{path}` is {}: there is nothing to say about it", work.phase))
-        }
-    }
-
-    fn paused_by_failure(&self) -> bool {
+    pub(super) fn paused_by_failure(&self) -> bool {
         self.failed_steps().next().is_some()
     }
 
@@ -205,58 +157,106 @@ impl Machine {
         })
     }
 
+    /// The undos that failed.
+    pub(super) fn failed_undos(&self) -> impl Iterator<Item = usize> {
+        (0..self.layout.main_steps())
+            .map(|step| self.layout.undo(step))
+            .filter(|undo| self.work(Unit::step(*undo)).is_some_and(|work| work.phase == Phase::Failed))
+    }
+
+    /// Lifts what people and failures hold, and begins anew what failed or, of the way forward, was taken back.
     pub(super) fn resume(&mut self, who: &str) {
-        if self.state.ended().is_some() {
-            let message = "the run has ended".to_owned();
-            return self.batch.rest.push(Command::Refused { message });
-        }
         self.interrupts = 0;
         self.release(Hold::Operator, who);
+        self.forgive_lateness();
+        self.release(Hold::Late, who);
         if self.state.verdict().is_none() && self.state.cancelled().is_none() {
-            let failed: Vec<usize> = self.failed_steps().collect();
-            for step in failed {
-                self.record(Event::StepRestarted { step: self.layout.path(step), who: who.to_owned() });
-                self.fans.remove(&step);
-                self.take_up(Unit::step(step));
+            let again: Vec<usize> = if self.state.goes_back() {
+                self.failed_undos().collect()
+            } else {
+                let stale = self.stale_steps();
+                let failed =
+                    self.failed_steps().filter(|step| stale.get(*step) != Some(&true)).collect::<Vec<_>>();
+                self.begin_stale_anew(&stale, who);
+                failed
+            };
+            for step in again {
+                self.begin_anew(Unit::step(step), Phase::Failed, who);
             }
             self.release(Hold::Failure, who);
         }
         self.commit();
     }
 
+    /// What was taken back while the run goes on, with everything that came after it: what that found or did rests on
+    /// an effect that is there no more.
+    fn stale_steps(&self) -> Vec<bool> {
+        let rolled_back = self.state.rollback().is_some_and(|rollback| rollback.finished);
+        if !rolled_back {
+            return Vec::new();
+        }
+        let undone: Vec<usize> =
+            (0..self.layout.main_steps()).filter(|step| self.was_undone(*step)).collect();
+        self.layout.downstream(&undone)
+    }
+
+    fn begin_stale_anew(&mut self, stale: &[bool], who: &str) {
+        if !stale.contains(&true) {
+            return;
+        }
+        for step in (0..self.layout.main_steps()).filter(|step| stale.get(*step) == Some(&true)) {
+            let path = self.layout.path(step);
+            if self.state.step(&path).is_some_and(|state| state.work.phase != Phase::Pending) {
+                self.record(Event::StepRestarted { step: path, item: None, who: who.to_owned() });
+            }
+        }
+        self.lay_out_again();
+    }
+
+    pub(super) fn pause(&mut self, who: &str, reason: &str) {
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        self.hold(Hold::Operator, format!("{who} stopped it{why}"), None);
+        self.cut_off(false);
+    }
+
+    /// The first time the run is paused, the second time cancelled, with effects cut off.
     pub(super) fn interrupt(&mut self, who: &str) {
         if self.state.ended().is_some() {
             return;
         }
         self.interrupts += 1;
-        self.hold(Hold::Operator, format!("{who} stopped it"), None);
         self.commit();
-        self.cut_off(self.interrupts > 1);
+        if self.interrupts > 1 && self.cancel_run(who, "interrupted twice".to_owned()).is_ok() {
+            self.cut_off(true);
+        } else {
+            self.pause(who, "");
+        }
     }
 
-    /// Cuts calls off: those that read, and in need those that write.
-    fn cut_off(&mut self, writing_too: bool) {
+    /// Cuts calls off: those that read, and in need those that write. No call is cut off twice.
+    pub(super) fn cut_off(&mut self, writing_too: bool) {
+        let already = |call: CallId| self.batch.cancels.iter().any(|cut| *cut == Command::Cancel { call });
         let mut calls: Vec<(CallId, Millis)> = self
             .live
             .values()
             .filter_map(|live| live.call)
-            .filter(|(_, phase, _)| writing_too || !phase.writes())
+            .filter(|(call, phase, _)| (writing_too || !phase.writes()) && !already(*call))
             .map(|(call, _, began)| (call, began))
             .collect();
         calls.sort_unstable();
         self.batch.cancels.extend(calls.into_iter().map(|(call, _)| Command::Cancel { call }));
     }
 
-    pub(super) fn cancel_run(&mut self, who: &str, reason: String) {
+    pub(super) fn cancel_run(&mut self, who: &str, reason: String) -> Result<(), String> {
         if self.state.verdict().is_some() || self.state.cancelled().is_some() {
-            let message = "the run is over, or was cancelled already".to_owned();
-            return self.batch.rest.push(Command::Refused { message });
+            return Err("the run is over, or was cancelled already".to_owned());
         }
         self.record(Event::CancelRequested { who: who.to_owned(), reason });
-        for hold in [Hold::Operator, Hold::Failure, Hold::Unknown, Hold::Identity] {
-            self.release(hold, who);
+        for hold in Hold::ALL {
+            self.release(*hold, who);
         }
         self.commit();
         self.cut_off(false);
+        Ok(())
     }
 }

@@ -7,7 +7,8 @@ use windlass_runbook::model::Gate;
 
 use super::{GateLive, Machine, READ_MS, Unit, millis};
 use crate::command::{CallKind, CallReport, Command, Returned};
-use crate::event::{Event, Samples};
+use crate::compare::{Compared, Comparison};
+use crate::event::Event;
 use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::Millis;
 use crate::scope::measured;
@@ -77,17 +78,29 @@ impl Machine {
         };
         let now = self.now;
         let retry_after = failure.as_ref().and_then(CallFailure::retry_after);
+        let compared = self.compared(unit, gate, &value);
+        let attempts = self.layout.step(unit.step).map_or(1, |step| step.retry.attempts);
         let live = self.live(unit);
         let deadline = live.deadline;
         let state = live.gate.get_or_insert_with(GateLive::default);
-        state.take(now, gate, open, failure.is_some());
+        let seen_value = compared.as_ref().and_then(|compared| compared.value.as_ref());
+        state.take(now, gate, open, failure.is_some(), seen_value);
+        let tries = state.failures;
+        if let Some(failure) = failure.as_ref().filter(|_| attempts > 1 && tries >= attempts) {
+            // Only where the runbook says how often: without that a failure that may pass is a shut gate.
+            let failure = failure.clone();
+            self.read_failed(unit, &failure, elapsed_ms);
+            self.record_samples(unit);
+            return self.fail(unit, StepFailure::Call { phase: CallPhase::Read, failure, tries });
+        }
+        let state = self.live(unit).gate.get_or_insert_with(GateLive::default);
         state.measured = seen;
         state.failure = failure;
         let since = state.since(open).unwrap_or(now);
         let changed = state.announced != Some((open, since));
         let open_ms = if open { u64::try_from(now - since).unwrap_or(0) } else { 0 };
         let shown = state.measured.clone();
-        if changed {
+        if changed || state.samples.are_enough() {
             self.record_samples(unit);
         }
         self.batch.rest.push(Command::Sampled {
@@ -95,6 +108,7 @@ impl Machine {
             item: self.item_key(unit),
             open,
             measured: shown,
+            compared,
             open_ms,
             hold_ms: gate.hold_ms,
         });
@@ -105,6 +119,14 @@ impl Machine {
         let next = began.saturating_add(millis(gate.every_ms)).max(now + 1);
         let next = next.max(now.saturating_add(millis(retry_after.unwrap_or(0))));
         self.sleep(unit, deadline.map_or(next, |deadline| next.min(deadline)));
+    }
+
+    /// What `until` compared, for people, where it is one comparison.
+    fn compared(&mut self, unit: Unit, gate: &Gate, value: &Value) -> Option<Compared> {
+        let live = self.live(unit).gate.get_or_insert_with(GateLive::default);
+        let comparison = live.comparison.get_or_insert_with(|| Comparison::of(&gate.until)).clone()?;
+        let item = self.item_value(unit);
+        Some(comparison.look(&self.scope(item.as_deref(), Some(value).filter(|value| !value.is_null()))))
     }
 
     /// Puts the samples since the last event about the gate on record, if there are any.
@@ -162,7 +184,7 @@ impl Machine {
 
 impl GateLive {
     /// Takes a sample in. A gap of more than two periods breaks the window: nobody saw what was in it.
-    fn take(&mut self, now: Millis, gate: &Gate, open: bool, failed: bool) {
+    fn take(&mut self, now: Millis, gate: &Gate, open: bool, failed: bool, value: Option<&Value>) {
         let longest = millis(gate.every_ms.saturating_mul(2));
         if self.last_at.is_some_and(|last| now - last > longest) {
             self.open_since = None;
@@ -175,12 +197,8 @@ impl GateLive {
             self.open_since = None;
         }
         self.last_at = Some(now);
-        if self.samples.count == 0 {
-            self.samples = Samples { count: 0, failed: 0, first_at: now, last_at: now };
-        }
-        self.samples.count += 1;
-        self.samples.failed += u64::from(failed);
-        self.samples.last_at = now;
+        self.failures = if failed { self.failures + 1 } else { 0 };
+        self.samples.add(now, failed, value);
     }
 
     const fn since(&self, open: bool) -> Option<Millis> {

@@ -106,9 +106,8 @@ impl Machine {
                 Lateness::GoesOn
             }
             Late::Abort if by > ABORT_MS => {
-                let message =
-                    format!("`{path}` is late by {}", Span(u64::try_from(by).unwrap_or_default()));
-                if self.has_applied() {
+                let message = format!("`{path}` is late by {}", Span(u64::try_from(by).unwrap_or_default()));
+                if self.state.has_applied() {
                     self.hold(Hold::Late, message, Some(Arc::clone(path)));
                     self.commit();
                     self.ready.push_back(unit);
@@ -148,7 +147,8 @@ impl Machine {
         if layout.is_extra(unit.step) {
             return true;
         }
-        let Some(Door::Closed(until)) = window_of(&layout, step).map(|window| door(window, self.wall())) else {
+        let Some(Door::Closed(until)) = window_of(&layout, step).map(|window| door(window, self.wall()))
+        else {
             return true;
         };
         let path = layout.path(unit.step);

@@ -14,6 +14,7 @@ use crate::command::{CallKind, CallReport, Reads, Returned};
 use crate::event::{AttemptRef, Event};
 use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::Millis;
+use crate::layout::Role;
 use crate::size::{CAP, json_bytes};
 use crate::words::{Effect, Hold};
 use crate::work::{AttemptState, Work};
@@ -25,6 +26,10 @@ impl Machine {
         let (input, before, unknown) = (work.input.clone(), work.before(), work.has_unknown());
         if !unknown && self.is_past_deadline(unit) {
             return self.too_late(unit, None);
+        }
+        if self.is_undo(unit) {
+            let kind = self.plan_of_undo(unit);
+            return self.call(unit, kind, PLAN_MS);
         }
         let input = input.unwrap_or_default();
         self.call(unit, CallKind::Plan { input, before: Arc::new(before) }, PLAN_MS);
@@ -50,6 +55,8 @@ impl Machine {
             } else {
                 self.fail(unit, failure);
             }
+        } else if self.is_undo(unit) {
+            self.undo_planned(unit, plan, report.reads);
         } else if has_before {
             self.resolve(unit, plan, report.reads);
         } else {
@@ -63,7 +70,8 @@ impl Machine {
         if unknown {
             self.keep_asking(unit, &failure);
         } else {
-            self.retry_or_fail(unit, CallPhase::Plan, failure);
+            let phase = self.planning_phase(unit);
+            self.retry_or_fail(unit, phase, failure);
         }
     }
 
@@ -116,11 +124,7 @@ impl Machine {
         match &plan.status {
             Status::InPlace if reads.prove() || !unknown => self.read_output(unit, plan),
             Status::InPlace => {
-                let message = format!(
-                    "the plan says it is in place, but proves nothing: {} reads succeeded, {} failed, {} were denied",
-                    reads.succeeded, reads.failed, reads.denied
-                );
-                self.ask(unit, message, Some(plan));
+                self.ask(unit, reads.no_proof().unwrap_or_default(), Some(plan));
             }
             Status::Differs => self.still_differs(unit, plan, reads),
             Status::InProgress => {
@@ -141,7 +145,7 @@ impl Machine {
     }
 
     /// The effect is still to be had, after attempts that may have had it.
-    fn still_differs(&mut self, unit: Unit, plan: Arc<Plan>, reads: Reads) {
+    pub(super) fn still_differs(&mut self, unit: Unit, plan: Arc<Plan>, reads: Reads) {
         let Some(work) = self.work(unit) else { return };
         let last = work.attempts.iter().rev().find(|attempt| attempt.is_unknown());
         let unknown = last.is_some();
@@ -170,7 +174,10 @@ impl Machine {
             // It was cut off, or the host was lost: nothing says that it would fail again.
             None => self.apply(unit, plan),
             // It failed, and now it is known with what effect: whether to try again is a matter of `retry`.
-            Some(failure) => self.retry_or_fail(unit, CallPhase::Apply, failure),
+            Some(failure) => {
+                let phase = self.undo_phase(unit);
+                self.retry_or_fail(unit, phase, failure);
+            }
         }
     }
 
@@ -184,6 +191,14 @@ impl Machine {
         if self.is_past_deadline(unit) {
             return self.too_late(unit, Some(CallPhase::Plan));
         }
+        // Whoever waits here is planned again before its effect.
+        let watched = !self.is_undo(unit);
+        if (watched && !self.is_proven(unit))
+            || !self.is_within_window(unit)
+            || !self.is_approved(unit, &plan)
+        {
+            return;
+        }
         let (Some(work), Some(name)) = (self.work(unit), self.name(unit)) else { return };
         let input = work.input.clone().unwrap_or_default();
         let effect = self.effect_id(unit, work.next_attempt());
@@ -191,7 +206,12 @@ impl Machine {
         let key = self.key(unit);
         self.record(Event::AttemptStarted { attempt, key, plan: Arc::clone(&plan) });
         self.commit();
-        self.call(unit, CallKind::Apply { input, plan, write: true }, APPLY_MS);
+        let kind = if self.is_undo(unit) {
+            self.apply_of_undo(unit, plan)
+        } else {
+            CallKind::Apply { input, plan, write: true }
+        };
+        self.call(unit, kind, APPLY_MS);
     }
 
     pub(super) fn apply_ended(&mut self, unit: Unit, report: CallReport) {
@@ -211,7 +231,9 @@ impl Machine {
                     failure: None,
                     elapsed_ms,
                 });
-                if kept {
+                if self.is_undo(unit) {
+                    self.succeed(unit, Effect::Applied, None);
+                } else if kept {
                     let value = output.map(|output| (*output).clone()).unwrap_or_default();
                     self.finish(unit, Effect::Applied, value, true);
                 } else {
@@ -227,11 +249,16 @@ impl Machine {
                     failure: Some((*failure).clone()),
                     elapsed_ms,
                 });
+                if self.state.goes_back() && self.layout.role(unit.step) == Role::Main {
+                    // Its undo finds out what became of it.
+                    return;
+                }
                 if sent || (*failure == CallFailure::Cancelled && !self.may_start()) {
                     // Planning again finds out what became of it, or begins anew; once the run may go on.
                     self.ready.push_back(unit);
                 } else {
-                    self.retry_or_fail(unit, CallPhase::Apply, *failure);
+                    let phase = self.undo_phase(unit);
+                    self.retry_or_fail(unit, phase, *failure);
                 }
             }
         }
@@ -277,7 +304,7 @@ impl Machine {
     }
 
     /// Asks again in a while; false when there is no time left for it.
-    fn poll(&mut self, unit: Unit, retry_after: Option<u64>) -> bool {
+    pub(super) fn poll(&mut self, unit: Unit, retry_after: Option<u64>) -> bool {
         let now = self.now;
         let layout = Arc::clone(&self.layout);
         let Some(step) = Self::step_of(&layout, unit) else { return false };
@@ -302,20 +329,22 @@ impl Machine {
         let Some(settings) = Self::step_of(&layout, unit) else { return };
         let (step, item) = (layout.path(unit.step), self.item_key(unit));
         self.commit();
-        if settings.on_unknown == OnUnknown::Accept {
+        if settings.on_unknown == OnUnknown::Accept && !self.is_undo(unit) {
             self.record(Event::Accepted { step, item, message });
             return self.succeed(unit, Effect::Accepted, None);
         }
-        if layout.is_finally(unit.step) {
+        if layout.is_aside(unit.step) {
             return self.fail(unit, StepFailure::Unresolved { message });
         }
         self.live.remove(&unit);
         self.record(Event::QuestionAsked { step: Arc::clone(&step), item, message: message.clone(), plan });
-        self.hold(
-            Hold::Unknown,
-            format!("whether `{step}` took effect can't be told: {message}"),
-            Some(step),
-        );
+        let why = if self.is_undo(unit) {
+            format!("`{step}` needs a person's word: {message}")
+        } else {
+            format!("whether `{step}` took effect can't be told: {message}")
+        };
+        self.hold(Hold::Unknown, why, Some(step));
+        self.item_asks(unit);
     }
 
     /// Schedules another try where that is allowed, else the step fails.

@@ -4,9 +4,10 @@
 //! What a step would give is used by the steps after it as far as it is known: a step that would change something is
 //! taken to succeed, and whatever needs its output is *deferred*. Invariant: no call made here may write.
 
+mod aside;
 mod rows;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,12 +21,13 @@ use crate::command::{CallId, CallKind, CallReport, CallRequest, Reads, Returned}
 use crate::event::{Event, Item, RunCreated};
 use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::{Direction, EffectId, Millis};
-use crate::layout::{Layout, uses_report};
+use crate::layout::{Layout, Role, uses_report};
 use crate::machine::{PLAN_MS, READ_MS, items_of};
 use crate::scope::{RunScope, measured};
 use crate::size::{CAP, json_bytes};
 use crate::state::State;
 use crate::words::{Effect, SkipReason, StepStatus};
+use crate::work::Work;
 
 pub use rows::{Expectation, PlanCommand, PlanOutcome, PlanRow, PlanSummary};
 
@@ -72,6 +74,16 @@ pub struct Planner {
     finally_begun: bool,
     summary: PlanSummary,
     commands: Vec<PlanCommand>,
+    /// Where only some steps of a run are planned.
+    part: Option<Part>,
+}
+
+/// Some steps of a run.
+#[derive(Debug)]
+struct Part {
+    steps: BTreeSet<usize>,
+    /// What was resolved, by step and item.
+    inputs: HashMap<(usize, Option<Arc<str>>), Arc<Value>>,
 }
 
 impl Planner {
@@ -97,7 +109,55 @@ impl Planner {
             finally_begun: false,
             summary: PlanSummary::default(),
             commands: Vec::new(),
+            part: None,
         }
+    }
+
+    /// For these steps of a run that stands at `state`. None of the others is called; one that has yet to change
+    /// something counts as moving what comes after it.
+    pub(crate) fn part_of(layout: Arc<Layout>, state: State, steps: BTreeSet<usize>) -> Self {
+        let waits_for = layout.waits_for();
+        Self {
+            moved: vec![false; waits_for.len()],
+            waits_for,
+            left: steps.len(),
+            layout,
+            state,
+            now: 0,
+            anything_moved: false,
+            ready: VecDeque::new(),
+            calls: HashMap::new(),
+            last_call: 0,
+            fans: HashMap::new(),
+            finally_begun: true,
+            summary: PlanSummary::default(),
+            commands: Vec::new(),
+            part: Some(Part { steps, inputs: HashMap::new() }),
+        }
+    }
+
+    /// The input that a step or item was planned with; none where it is not known yet. Only of a plan over some steps.
+    pub(crate) fn input_of(&self, step: usize, item: Option<&str>) -> Option<Arc<Value>> {
+        self.part.as_ref()?.inputs.get(&(step, item.map(Arc::from))).cloned()
+    }
+
+    /// Passes a step by that is not to be planned. True where that is so.
+    fn pass_by(&mut self, node: usize) -> bool {
+        let layout = Arc::clone(&self.layout);
+        let (Some(part), Some(step)) = (&self.part, layout.step(node)) else { return false };
+        if part.steps.contains(&node) {
+            return false;
+        }
+        let is_over = self.state.step(&layout.path(node)).is_some_and(|state| state.work.phase.is_over());
+        let writes = matches!(&step.body, StepBody::Call(invocation) if invocation.kind.has_effect());
+        if writes
+            && !is_over
+            && let Some(moved) = self.moved.get_mut(node)
+        {
+            *moved = true;
+        }
+        self.open(node);
+        true
     }
 
     /// The first commands. `now` is what `run.now` and `run.started` are.
@@ -128,14 +188,7 @@ impl Planner {
                 self.commands.push(PlanCommand::Done(self.summary));
                 break;
             }
-            let finally = self.layout.finally();
-            self.left = finally.len();
-            for step in finally {
-                if let Some(moved) = self.moved.get_mut(step) {
-                    *moved = self.anything_moved;
-                }
-                self.ready.push_back(step);
-            }
+            self.begin_aside();
         }
         std::mem::take(&mut self.commands)
     }
@@ -145,8 +198,11 @@ impl Planner {
         let Some(step) = layout.step(node) else {
             return self.open(node);
         };
+        if self.pass_by(node) {
+            return;
+        }
         let place = Place { step: node, item: None };
-        if self.layout.is_finally(node) && uses_report(step) {
+        if self.layout.is_aside(node) && uses_report(step) {
             let reason = "the report is written when the run ends".to_owned();
             return self.settle(place, PlanOutcome::Deferred { reason });
         }
@@ -253,16 +309,22 @@ impl Planner {
                 },
                 Err(error) => self.unresolved(place, "with", &error),
             },
-            StepBody::Approve(_) => {
-                let message = "nobody can be asked yet".to_owned();
-                self.failed(place, StepFailure::Expression { field: "approve".to_owned(), message });
-            }
+            StepBody::Approve(approval) => self.ask(place, approval, item),
         }
     }
 
     fn call_first(&mut self, place: Place, step: &Step, invocation: &Invocation, input: Arc<Value>) {
+        let item = self.item_key(place);
+        // Empty in `windlass plan`, which knows no run.
+        let before = self.state.work(&self.layout.path(place.step), item.as_deref()).map(Work::before);
+        if let Some(part) = &mut self.part {
+            part.inputs.insert((place.step, item), Arc::clone(&input));
+        }
         let (kind, cap) = if invocation.kind.has_effect() {
-            (CallKind::Plan { input: Arc::clone(&input), before: Arc::new(Vec::new()) }, PLAN_MS)
+            (
+                CallKind::Plan { input: Arc::clone(&input), before: Arc::new(before.unwrap_or_default()) },
+                PLAN_MS,
+            )
         } else {
             (CallKind::Read { input: Arc::clone(&input) }, READ_MS)
         };
@@ -293,7 +355,9 @@ impl Planner {
             action: name.action,
             phase: kind,
             attempt: 1,
-            idempotency_key: effect.idempotency_key("").into(),
+            idempotency_key: effect
+                .idempotency_key(self.state.created().map_or("", |created| &created.run))
+                .into(),
             timeout_ms,
             require_gone: Vec::new(),
         };
@@ -513,7 +577,9 @@ impl Planner {
     }
 
     fn row(&mut self, place: Place, outcome: PlanOutcome) {
-        self.summary.count(&outcome);
+        if self.layout.role(place.step) != Role::Rollback {
+            self.summary.count(&outcome);
+        }
         let row = PlanRow {
             position: place.step,
             step: self.layout.path(place.step),

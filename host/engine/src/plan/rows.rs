@@ -33,7 +33,7 @@ pub enum PlanCommand {
 /// What a run would do with a step or an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRow {
-    /// The step's place in the runbook, finally steps last.
+    /// The step's place in the runbook, finally steps after the others and rollback steps last.
     pub position: usize,
     /// The step's path.
     pub step: Arc<str>,
@@ -98,6 +98,23 @@ pub enum PlanOutcome {
     Wait {
         /// Milliseconds.
         ms: u64,
+    },
+    /// It asks people.
+    Approval {
+        /// The question.
+        text: String,
+        /// Who may answer.
+        roles: Vec<String>,
+        /// So many of each role; counts only where `any` is absent.
+        each: u32,
+        /// So many in all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        any: Option<u32>,
+        /// How long they may take, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_ms: Option<u64>,
+        /// The paths of the steps with an effect that it covers.
+        covers: Vec<Arc<str>>,
     },
     /// A `for_each`; its items have rows of their own.
     ForEach {
@@ -170,7 +187,7 @@ impl PlanSummary {
             PlanOutcome::Changes { .. } | PlanOutcome::InProgress { .. } => self.changes += 1,
             PlanOutcome::Unchanged { .. } => self.unchanged += 1,
             PlanOutcome::Read { .. } | PlanOutcome::Gate { .. } => self.read += 1,
-            PlanOutcome::Wait { .. } | PlanOutcome::ForEach { .. } => (),
+            PlanOutcome::Wait { .. } | PlanOutcome::Approval { .. } | PlanOutcome::ForEach { .. } => (),
             PlanOutcome::Skipped { .. } => self.skipped += 1,
             PlanOutcome::Deferred { .. } => self.deferred += 1,
             PlanOutcome::Failed { .. } => self.failed += 1,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::State;
 use super::approvals::{ApprovalState, Stand};
 use super::guards::{GuardState, guard_of};
 use super::timeline::{LockState, Scheduled};
-use super::State;
 use crate::event::Event;
 use crate::failure::StepFailure;
 use crate::identity::Millis;

@@ -3,6 +3,8 @@
 //! This file is long on purpose: one stand-in world, shared by every suite of the engine, in one place.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test support")]
 
+pub(crate) mod safety;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -96,6 +98,11 @@ pub(crate) fn write(id: &str) -> Step {
     step(id, ActionKind::Effect, None)
 }
 
+/// A step whose action can be undone.
+pub(crate) fn undoable(id: &str) -> Step {
+    step(id, ActionKind::UndoableEffect, None)
+}
+
 pub(crate) fn wait(id: &str, duration: &str) -> Step {
     let mut step = read(id);
     step.body = StepBody::Wait { duration: template(&json!(duration)) };
@@ -110,6 +117,9 @@ pub(crate) trait With: Sized {
     fn retry(self, attempts: u32) -> Self;
     fn timeout(self, ms: u64) -> Self;
     fn go_on(self) -> Self;
+    fn on_failure(self, what: OnFailure) -> Self;
+    fn undo(self, undo: Undo) -> Self;
+    fn commits(self) -> Self;
     fn accept(self) -> Self;
     fn gate(self, until: &str, every_ms: u64, hold_ms: u64) -> Self;
     fn each(self, items: Value, max_parallel: usize, max_failures: usize) -> Self;
@@ -145,6 +155,18 @@ impl With for Step {
     }
     fn go_on(mut self) -> Self {
         self.on_failure = OnFailure::Continue;
+        self
+    }
+    fn on_failure(mut self, what: OnFailure) -> Self {
+        self.on_failure = what;
+        self
+    }
+    fn undo(mut self, undo: Undo) -> Self {
+        self.undo = undo;
+        self
+    }
+    fn commits(mut self) -> Self {
+        self.commit = true;
         self
     }
     fn accept(mut self) -> Self {
@@ -279,6 +301,13 @@ pub(crate) fn failed(code: &str, retryable: bool, sent: bool) -> CallReport {
     report(Err(failing(code, retryable)), sent)
 }
 
+const HANGS: u64 = u64::MAX;
+
+/// A call that does not end before it is cut off.
+pub(crate) fn hangs() -> CallReport {
+    CallReport { elapsed_ms: HANGS, ..ok(Value::Null) }
+}
+
 /// A call as a script sees it.
 pub(crate) struct Seen<'a> {
     pub(crate) step: &'a str,
@@ -332,6 +361,8 @@ pub(crate) enum Outcome {
     Held(Vec<Hold>),
     Ended(Verdict, bool),
     Crashed,
+    /// It would wait for longer than the test wants.
+    TimeUp,
 }
 
 type Pending = (CallId, Arc<str>, Option<Arc<str>>, CallRequest);
@@ -349,6 +380,8 @@ pub(crate) struct Driver {
     pub(crate) effects: BTreeMap<(String, Option<String>), u32>,
     pub(crate) counts: BTreeMap<(String, Option<String>, &'static str), u32>,
     pub(crate) pending: VecDeque<Pending>,
+    /// Calls that end only when they are cut off: see `hangs`.
+    pub(crate) hanging: Vec<Pending>,
     pub(crate) wake: Option<Millis>,
     pub(crate) calls: Vec<String>,
     pub(crate) refused: Vec<String>,
@@ -358,6 +391,18 @@ pub(crate) struct Driver {
     pub(crate) points: usize,
     /// Observations to make when so many calls have been answered.
     pub(crate) plot: Vec<(usize, Observation)>,
+    /// Observations to make at so many milliseconds after the start.
+    pub(crate) timed: Vec<(Millis, Observation)>,
+    /// Nothing later than this is waited for, milliseconds after the start.
+    pub(crate) time_up: Option<Millis>,
+    /// Answers and ends that the driver itself has for the machine.
+    pub(crate) due: VecDeque<Observation>,
+    /// What the group's lock answers; empty for that it is had.
+    pub(crate) locks: VecDeque<Observation>,
+    pub(crate) unlocked: usize,
+    is_time_up: bool,
+    /// Every `Waiting` and `Watched`.
+    pub(crate) shown: Vec<Command>,
     pub(crate) answered: usize,
 }
 
@@ -401,6 +446,7 @@ impl Driver {
             effects: BTreeMap::new(),
             counts: BTreeMap::new(),
             pending: VecDeque::new(),
+            hanging: Vec::new(),
             wake: None,
             calls: Vec::new(),
             refused: Vec::new(),
@@ -408,6 +454,13 @@ impl Driver {
             crash_at: None,
             points: 0,
             plot: Vec::new(),
+            timed: Vec::new(),
+            time_up: None,
+            due: VecDeque::new(),
+            locks: VecDeque::new(),
+            unlocked: 0,
+            is_time_up: false,
+            shown: Vec::new(),
             answered: 0,
         }
     }
@@ -416,6 +469,8 @@ impl Driver {
     pub(crate) fn restart(&mut self) {
         self.buffer.clear();
         self.pending.clear();
+        self.hanging.clear();
+        self.due.clear();
         self.wake = None;
         self.machine = Machine::new(Arc::clone(&self.runbook), replay(&self.journal));
     }
@@ -456,6 +511,7 @@ impl Driver {
                 Some(observation) => observation,
                 None => match self.wait() {
                     Some(observation) => observation,
+                    None if std::mem::take(&mut self.is_time_up) => return Outcome::TimeUp,
                     None => return Outcome::Crashed,
                 },
             };
@@ -492,18 +548,27 @@ impl Driver {
                     self.pending.push_back((call, step, item, request));
                 }
                 Command::Cancel { call } => {
-                    let at = self.pending.iter().position(|(id, ..)| *id == call).unwrap();
-                    self.pending.remove(at);
-                    assert!(next.is_none(), "the driver takes one cancellation at a time");
-                    next = Some(Observation::Called {
-                        call,
-                        report: report(Err(CallFailure::Cancelled), false),
-                    });
+                    let waiting = self.pending.iter().position(|(id, ..)| *id == call);
+                    let (.., request) = match waiting {
+                        Some(at) => self.pending.remove(at).unwrap(),
+                        None => {
+                            let at = self.hanging.iter().position(|(id, ..)| *id == call).unwrap();
+                            self.hanging.remove(at)
+                        }
+                    };
+                    let report = report(Err(CallFailure::Cancelled), request.phase.name().writes());
+                    self.due.push_back(Observation::Called { call, report });
                 }
                 Command::WakeAt { at } => self.wake = Some(at),
-                Command::Sampled { .. } | Command::Waiting { .. } => (),
+                Command::Sampled { .. } => (),
+                Command::Waiting { .. } | Command::Watched { .. } => self.shown.push(command),
                 Command::Consumed { id } => self.consumed.push(id),
-                Command::Lock { .. } | Command::Unlock { .. } => (),
+                Command::Lock { group } => {
+                    let had = Observation::Locked { group, fence: 1 };
+                    let answer = self.locks.pop_front().unwrap_or(had);
+                    self.due.push_back(answer);
+                }
+                Command::Unlock { .. } => self.unlocked += 1,
                 Command::Report => next = Some(Observation::Report { text: "the report".into() }),
                 Command::Refused { message } => self.refused.push(message),
                 Command::Held { reasons } => stop = Some(Outcome::Held(reasons)),
@@ -522,13 +587,29 @@ impl Driver {
     }
 
     fn wait(&mut self) -> Option<Observation> {
+        if let Some(observation) = self.due.pop_front() {
+            return Some(observation);
+        }
+        if let Some(at) = self.timed.iter().position(|(at, _)| START + at <= self.now) {
+            return Some(self.timed.remove(at).1);
+        }
         if let Some(at) = self.plot.iter().position(|(after, _)| *after <= self.answered) {
             return Some(self.plot.remove(at).1);
         }
         if let Some((call, step, item, request)) = self.pending.pop_front() {
             return self.execute(call, &step, item.as_deref(), &request);
         }
-        let at = self.wake.take().unwrap_or_else(|| panic!("nothing to wait for: {:#?}", self.machine));
+        let next = self.timed.iter().map(|(at, _)| START + at).min();
+        let at = match (self.wake.take(), next) {
+            (Some(wake), Some(next)) => wake.min(next),
+            (wake, next) => {
+                wake.or(next).unwrap_or_else(|| panic!("nothing to wait for: {:#?}", self.machine))
+            }
+        };
+        if self.time_up.is_some_and(|up| at > START + up) {
+            self.is_time_up = true;
+            return None;
+        }
         self.now = self.now.max(at);
         Some(Observation::Tick)
     }
@@ -578,6 +659,13 @@ impl Driver {
             assert!(open, "{name} is applied without a durable attempt");
         }
         let (report, had) = (self.script)(&seen).unwrap_or_else(|| usual(&seen));
+        if report.elapsed_ms == HANGS {
+            if had {
+                *self.effects.entry(place).or_default() += 1;
+            }
+            self.hanging.push((call, step.into(), item.map(Into::into), request.clone()));
+            return self.wait();
+        }
         if had {
             assert!(seen.writes(), "{name} has an effect in read mode");
             let had = self.effects.entry(place).or_default();
