@@ -1,16 +1,20 @@
 //! What the commands share: folders, store, plugins, sandbox.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use windlass_journal::{RunId, Store, StoreOptions};
-use windlass_runner::Directories;
+use windlass_runner::approvals::{ApprovalError, Signers};
 use windlass_runner::catalog::Plugins;
+use windlass_runner::watch::Watcher;
+use windlass_runner::{Directories, Host};
 use windlass_sandbox::{Compiler, Launcher, Sandbox, SandboxOptions};
 
 use crate::args::Global;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Printer;
+use crate::output::lines::{JsonLines, PlainLines};
 
 /// The command's surroundings.
 pub(crate) struct App {
@@ -49,6 +53,29 @@ impl App {
             launcher: Launcher { program, arguments: vec!["__launch".to_owned()] },
         })
         .map_err(|error| CliError::from_error(Exit::Fault, &error))
+    }
+
+    /// What runs of the store share in this process.
+    pub(crate) fn host(&self, store: &Arc<Store>) -> Result<Host, CliError> {
+        Ok(Host::new(
+            Arc::clone(store),
+            self.sandbox()?,
+            Arc::new(|name| std::env::var_os(name)),
+            Self::who(),
+            self.directories.signers(),
+        ))
+    }
+
+    /// Who may approve.
+    pub(crate) fn signers(&self) -> Result<Signers, ApprovalError> {
+        let (system, own) = self.directories.signers();
+        Signers::load(&system, &own)
+    }
+
+    /// What prints a run line by line.
+    pub(crate) fn lines(&self) -> Arc<dyn Watcher> {
+        let printer = self.printer;
+        if printer.json() { Arc::new(JsonLines { printer }) } else { Arc::new(PlainLines { printer }) }
     }
 
     /// The store, made if it is not there.

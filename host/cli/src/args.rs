@@ -15,7 +15,7 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes of run and resume:
+Exit codes of run, resume and rollback:
   0 succeeded   1 failed   2 usage or check errors   3 held, waiting for an answer
   4 partial   5 rolled back   6 cancelled   7 as the verdict says, but a finally step failed
   8 store, key or host fault   9 busy: another process has the run
@@ -62,9 +62,23 @@ pub(crate) enum Command {
     /// Show what a run would change; writes nothing anywhere
     Plan(Planned),
     /// Run a runbook
-    Run(Planned),
-    /// Go on with a run that was held or whose process died
-    Resume(Resume),
+    Run(Run),
+    /// Go on with a run that was held or whose process died, or say what is to become of a step
+    Resume(Box<Resume>),
+    /// Stop a run for now: nothing new starts, what is being applied comes to its end
+    Pause(Stop),
+    /// End a run where it is; its effects stay
+    Cancel(Stop),
+    /// End a run at once: calls are cut off, and nothing runs after them
+    Terminate(Stop),
+    /// Take back what a run has done, also after its end
+    Rollback(Rollback),
+    /// Approve what a run asks for, with your SSH key
+    Approve(Word),
+    /// Reject what a run asks for, with your SSH key
+    Reject(Word),
+    /// Drive the detached runs of the store until it is told to end
+    Daemon,
     /// Print the record of a run
     Show(RunName),
     /// List the runs of the store
@@ -113,6 +127,82 @@ pub(crate) struct Planned {
     pub(crate) inputs: Vec<(String, String)>,
 }
 
+/// A runbook to run.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) planned: Planned,
+    /// Only create the run; `windlass daemon` drives it
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// When T is, for steps and stages that start `at` an offset from it: RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub(crate) at: Option<i64>,
+    /// Take over what the last run of the group has left, and take it back where this run is rolled back
+    #[arg(long = "continue", value_name = "RUN", conflicts_with = "ignored")]
+    pub(crate) continued: Option<String>,
+    /// Leave what the last run of the group has left
+    #[arg(long = "ignore", value_name = "RUN", id = "ignored", requires = "reason")]
+    pub(crate) ignored: Option<String>,
+    /// Why; goes into the record
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+}
+
+/// A run to be stopped.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) name: RunName,
+    /// Why; goes into the record
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+}
+
+/// A run to be rolled back.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) name: RunName,
+    /// Show what would be taken back, and write nothing anywhere
+    #[arg(long, conflicts_with = "reason")]
+    pub(crate) plan: bool,
+    /// Only this step, with everything applied that depends on it; repeat for more
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
+    /// Also what lies before the commit of the run
+    #[arg(long)]
+    pub(crate) past_commit: bool,
+    /// Why; goes into the record
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+}
+
+/// A word on what is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Word {
+    #[command(flatten)]
+    pub(crate) name: RunName,
+    /// The step that asks
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// Why; goes into what is signed
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// In which of your roles
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// What shows that it is so: a text, or @FILE; goes into what is signed
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) evidence: Option<String>,
+    /// The SSH key to sign with; a public one is looked for in the agent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Don't ask before signing
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 /// A run.
 #[derive(Debug, Args)]
 pub(crate) struct RunName {
@@ -134,37 +224,56 @@ pub(crate) struct Logs {
     pub(crate) calls: bool,
 }
 
-/// Which run to go on with, and what a person answers to its question.
+/// Which run to go on with, and what is to become of one of its steps.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     #[command(flatten)]
     pub(crate) name: RunName,
-    /// The step that asks whether its effect happened
-    #[arg(long, value_name = "ID", requires = "answer")]
+    /// The step that failed or asks; `undo/ID` for the undo of a step
+    #[arg(long, value_name = "ID", requires = "fate")]
     pub(crate) step: Option<String>,
     /// The item of that step, where it has several
     #[arg(long, value_name = "KEY", requires = "step")]
     pub(crate) item: Option<String>,
     #[command(flatten)]
-    pub(crate) answer: Answer,
+    pub(crate) fate: Fate,
+    /// Another value for a field of the step's input; repeat for more
+    #[arg(long = "input", value_name = "NAME=VALUE", requires = "retry", value_parser = name_and_value)]
+    pub(crate) inputs: Vec<(String, String)>,
     /// What the step would have returned, as JSON, for later steps that use it
-    #[arg(long, value_name = "JSON", requires = "applied", value_parser = json)]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["retry", "skip", "not_applied", "restore", "leave"],
+          requires = "fate", value_parser = json)]
     pub(crate) result: Option<serde_json::Value>,
-    /// Why you know; goes into the record
-    #[arg(long, value_name = "TEXT", requires = "answer", value_parser = reason)]
+    /// Why you know, or why it is right; goes into the record
+    #[arg(long, value_name = "TEXT", requires = "fate", value_parser = reason)]
     pub(crate) reason: Option<String>,
 }
 
-/// What happened to the effect that nobody saw the end of.
+/// What is to become of a step.
 #[derive(Debug, Args)]
-#[group(id = "answer", required = false, multiple = false, requires_all = ["step", "reason"])]
-pub(crate) struct Answer {
-    /// The effect happened: go on behind the step
+#[group(id = "fate", required = false, multiple = false, requires_all = ["step", "reason"])]
+pub(crate) struct Fate {
+    /// Try it again
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Leave it out; the run ends as partial at best
+    #[arg(long)]
+    pub(crate) skip: bool,
+    /// It was done by hand: go on behind it
+    #[arg(long)]
+    pub(crate) done: bool,
+    /// The effect that nobody saw the end of happened: go on behind the step
     #[arg(long)]
     pub(crate) applied: bool,
-    /// The effect did not happen: do the step
+    /// That effect did not happen: do the step
     #[arg(long)]
     pub(crate) not_applied: bool,
+    /// Of an undo: put back what was there before the step, whoever changed it since
+    #[arg(long)]
+    pub(crate) restore: bool,
+    /// Of an undo: leave what is there now
+    #[arg(long)]
+    pub(crate) leave: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,9 +304,14 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("say in a few words how you know".to_owned());
+        return Err("say in a few words why".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn timestamp(text: &str) -> Result<i64, String> {
+    windlass_runner::parse_time(text)
+        .ok_or_else(|| "expected a time with its offset, such as 2030-05-17T09:00:00+02:00".to_owned())
 }
 
 fn json(text: &str) -> Result<serde_json::Value, String> {

@@ -95,6 +95,22 @@ impl From<windlass_runner::RunError> for CliError {
             }
             RunError::Ended { .. } => Self::from_error(Exit::Usage, &error)
                 .hint("start a new run; `windlass show RUN` prints this one's record"),
+            RunError::NotEnded => Self::from_error(Exit::Usage, &error)
+                .hint("`windlass rollback RUN` takes back what it has done so far"),
+            RunError::GroupBusy { .. } => {
+                Self::from_error(Exit::Busy, &error).hint("`windlass show RUN` tells how far that run is")
+            }
+            RunError::Leftovers { ref run, .. } => {
+                let run = run.clone();
+                Self::from_error(Exit::Usage, &error)
+                    .hint(format!("take them back: windlass rollback {run}"))
+                    .hint(format!("take them over: windlass run … --continue {run}"))
+                    .hint(format!("leave them: windlass run … --ignore {run} --reason '…'"))
+            }
+            RunError::NotLast { .. } | RunError::NoGroup | RunError::Approval(_) => {
+                Self::from_error(Exit::Usage, &error)
+            }
+            RunError::DaemonRuns => Self::from_error(Exit::Busy, &error),
             RunError::Host(_) | RunError::Event { .. } | RunError::NoBeginning | RunError::Lost { .. } => {
                 Self::from_error(Exit::Fault, &error)
             }

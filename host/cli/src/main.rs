@@ -6,6 +6,8 @@ mod commands;
 mod error;
 mod exit;
 mod output;
+mod signals;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -44,8 +46,19 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Audit(target) => commands::audit::run(&app()?, target)?,
         Command::Plugin(command) => commands::plugin::run(&app()?, command)?,
         Command::Plan(planned) => on_runtime(commands::plan::run(&app()?, planned))?,
-        Command::Run(planned) => on_runtime(commands::run::begin(&app()?, planned))?,
-        Command::Resume(asked) => on_runtime(commands::run::go_on(&app()?, asked))?,
+        Command::Run(asked) => on_runtime(commands::run::run(&app()?, asked))?,
+        Command::Resume(asked) => on_runtime(commands::verbs::resume(&app()?, asked))?,
+        Command::Pause(asked) => on_runtime(commands::verbs::pause(&app()?, asked))?,
+        Command::Cancel(asked) => on_runtime(commands::verbs::cancel(&app()?, asked))?,
+        Command::Terminate(asked) => on_runtime(commands::verbs::terminate(&app()?, asked))?,
+        Command::Rollback(asked) => on_runtime(commands::verbs::rollback(&app()?, asked))?,
+        Command::Approve(asked) => {
+            on_runtime(commands::approve::run(&app()?, asked, windlass_engine::Decision::Approve))?
+        }
+        Command::Reject(asked) => {
+            on_runtime(commands::approve::run(&app()?, asked, windlass_engine::Decision::Reject))?
+        }
+        Command::Daemon => on_runtime(commands::daemon::run(&app()?))?,
         Command::Show(asked) => on_runtime(commands::show::run(&app()?, asked))?,
         Command::List => on_runtime(commands::list::run(&app()?))?,
         Command::Logs(asked) => on_runtime(commands::logs::run(&app()?, asked))?,

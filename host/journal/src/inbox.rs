@@ -78,6 +78,16 @@ impl Store {
         let key = self.run_key(&self.record(run).await?)?;
         waiting(&mut *self.reader().await?, self.id(), run, &key).await
     }
+
+    /// The runs for which messages wait: one look for a process that drives many runs.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn runs_with_messages(&self) -> Result<Vec<RunId>, Error> {
+        const SQL: &str = "SELECT DISTINCT run FROM message WHERE body IS NOT NULL";
+        let rows = self.reader().await?.fetch_all(SQL).await?;
+        rows.iter().map(|row| RunId::parse(row.try_get(0)?)).collect()
+    }
 }
 
 impl Seen {

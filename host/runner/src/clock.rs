@@ -40,3 +40,9 @@ impl Clock {
 pub fn rfc3339(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| format!("{time:.3}"))
 }
+
+/// Reads a time in RFC 3339, with its offset.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<Millis> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
+}

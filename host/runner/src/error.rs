@@ -54,6 +54,44 @@ pub enum RunError {
         /// How.
         verdict: windlass_engine::Verdict,
     },
+    /// The run is not over, so what it has done is taken back by itself.
+    #[error("the run has not ended")]
+    NotEnded,
+    /// Another run has the group, and the runbook says not to wait for it.
+    #[error("group `{group}` is busy: run {by} has it")]
+    GroupBusy {
+        /// The group.
+        group: String,
+        /// The run that has it.
+        by: windlass_journal::RunId,
+    },
+    /// The last run of the group has left effects that neither succeeded nor were undone.
+    #[error(
+        "run {run}, the last of group `{group}`, has left effects that neither succeeded nor were undone"
+    )]
+    Leftovers {
+        /// The group.
+        group: String,
+        /// The run.
+        run: windlass_journal::RunId,
+    },
+    /// What was to be taken over or ignored is not of the run that comes before.
+    #[error("the last run of group `{group}` is {last}")]
+    NotLast {
+        /// The group.
+        group: String,
+        /// The run.
+        last: windlass_journal::RunId,
+    },
+    /// The runbook is in no group, so no run comes before.
+    #[error("the runbook has no [concurrency] group, so there is no run before this one")]
+    NoGroup,
+    /// There is a daemon already.
+    #[error("a daemon drives the detached runs of this store already")]
+    DaemonRuns,
+    /// Somebody's word on an approval could not be looked at.
+    #[error(transparent)]
+    Approval(#[from] crate::approvals::ApprovalError),
     /// The driver ended without an answer. What it had committed is safe.
     #[error("the run was lost in this process: {reason}")]
     Lost {

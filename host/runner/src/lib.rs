@@ -4,27 +4,43 @@
 //! that over.
 
 pub mod approvals;
+mod asking;
 pub mod audit_log;
 pub mod catalog;
 mod clock;
 pub mod connect;
+mod daemon;
 mod directories;
 mod driver;
 mod error;
+mod host;
+mod inbox;
 pub mod planning;
+mod prepare;
+mod preview;
 mod project;
+mod recorded;
 mod redact;
 pub mod report;
-mod runs;
 mod services;
 mod session;
+mod start;
+mod steps;
+mod take;
 mod text_file;
 pub mod watch;
 
-pub use clock::{Clock, rfc3339};
+pub use asking::{Fate, Message};
+pub use clock::{Clock, parse_time, rfc3339};
+pub use daemon::{Attendant, Daemon};
 pub use directories::{Directories, NoHome};
-pub use driver::Ending;
+pub use driver::{Ending, Signals};
 pub use error::RunError;
+pub use host::Host;
+pub use preview::{UndoOutcome, UndoRow, preview_rollback};
+pub use prepare::{Variables, pinned_plugins};
 pub use project::Project;
+pub use recorded::Recorded;
 pub use redact::Redactor;
-pub use runs::{Host, Recorded, Said, pinned_plugins, resume, start};
+pub use start::{Created, Leftovers, NewRunbook, create, create_rollback};
+pub use take::{fit_pinned, note, take_up};

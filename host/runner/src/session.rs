@@ -66,7 +66,7 @@ impl Session {
         plugins: &Plugins,
         connections: &Connections,
         sandbox: &Sandbox,
-        scope: &dyn Scope,
+        scope: &(dyn Scope + Sync),
     ) -> Result<Self, RunError> {
         let mut ready = IndexMap::with_capacity(runbook.plugins.len());
         for (name, plugin) in &runbook.plugins {
@@ -121,6 +121,11 @@ impl Session {
             );
         }
         Ok(Self { plugins: ready })
+    }
+
+    /// One that has no plugin, for a run that calls nothing.
+    pub(crate) fn empty() -> Self {
+        Self { plugins: IndexMap::new() }
     }
 
     /// The plugins by their names in the runbook.

@@ -5,7 +5,7 @@ use windlass_runner::report::Report;
 use windlass_runner::{Recorded, rfc3339};
 use windlass_sandbox::plain_text;
 
-use super::run::pinned_runbook;
+use super::drive::pinned_runbook;
 use crate::app::App;
 use crate::args::RunName;
 use crate::error::CliError;

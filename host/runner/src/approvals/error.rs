@@ -73,6 +73,32 @@ pub enum ApprovalError {
         /// Why not.
         what: String,
     },
+    /// It is not clear as what the signer speaks.
+    #[error("`{signer}` must say as what with --role: {}", list(if fitting.is_empty() { asked } else { fitting }))]
+    WhichRole {
+        /// Who.
+        signer: String,
+        /// The roles of theirs that are asked for.
+        fitting: Vec<String>,
+        /// The roles that are asked for.
+        asked: Vec<String>,
+    },
+    /// The step asks for no approval.
+    #[error("step `{step}` asks for no approval now")]
+    NotAsked {
+        /// The step.
+        step: String,
+    },
+    /// What was signed is not what is asked now.
+    #[error("what was signed for step `{step}` is {signed}, but {asked} is asked now; look at it again")]
+    Other {
+        /// The step.
+        step: String,
+        /// The digest that was signed.
+        signed: String,
+        /// The digest of what is asked.
+        asked: String,
+    },
 }
 
 fn list(roles: &[String]) -> String {

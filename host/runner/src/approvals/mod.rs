@@ -8,11 +8,15 @@ mod agent;
 mod error;
 mod key;
 mod signers;
+mod word;
 
 pub use error::ApprovalError;
 pub use key::{KeyAtHand, SigningKey, keys_at_hand};
+pub(crate) use signers::SignerFiles;
 pub(crate) use signers::system_file;
 pub use signers::{Signer, Signers};
+pub(crate) use word::believe;
+pub use word::{Said, open_request, sign};
 
 use ssh_key::{HashAlg, SshSig};
 

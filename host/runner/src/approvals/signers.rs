@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
@@ -29,6 +30,22 @@ impl Signer {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.key.fingerprint(HashAlg::Sha256).to_string()
+    }
+}
+
+/// Where it stands who may approve. The files are read whenever somebody's word is looked at, so that who was taken out
+/// of them counts no longer.
+#[derive(Debug, Clone)]
+pub(crate) struct SignerFiles(Arc<(PathBuf, PathBuf)>);
+
+impl SignerFiles {
+    /// The system's file, and the user's own.
+    pub(crate) fn new(files: (PathBuf, PathBuf)) -> Self {
+        Self(Arc::new(files))
+    }
+
+    pub(crate) fn read(&self) -> Result<Signers, ApprovalError> {
+        Signers::load(&self.0.0, &self.0.1)
     }
 }
 

@@ -1,0 +1,334 @@
+//! One terminal runs, another one approves, pauses, cancels, rolls back: also when the first was killed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use windlass_tests::{Api, Running};
+
+/// Writes a file whose undo removes it.
+fn write(id: &str) -> String {
+    format!(
+        "\n[[step]]\nid = \"{id}\"\ndo = \"files.write\"\nwith = {{ path = \"{id}.txt\", text = \"by {id}\\n\" }}\n"
+    )
+}
+
+fn sleep(id: &str, span: &str) -> String {
+    format!("\n[[step]]\nid = \"{id}\"\nwait = \"{span}\"\n")
+}
+
+fn asks(id: &str, more: &str) -> String {
+    format!("\n[[step]]\nid = \"{id}\"\napprove = {{ roles = [\"owner\"], text = \"Go on?\"{more} }}\n")
+}
+
+/// Fails whenever it is called.
+const BROKEN: &str = "\n[[step]]\nid = \"broken\"\ndo = \"api.fetch\"\nwith = { url = \"/fault/500\" }\n";
+
+fn until(what: &str, running: &Running, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never {what}:\n{}", running.stdout());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Starts a run and waits until a step stands at something.
+fn start(api: &Api, name: &str, steps: &str, step: &str, phase: &str) -> (Running, String) {
+    api.runbook(name, steps);
+    let known = api.windlass.runs();
+    let running = api.start_command("run", name, &[]);
+    let mut run = String::new();
+    until("the run begins", &running, || api.windlass.runs().len() > known.len());
+    run.extend(api.windlass.runs().into_iter().find(|run| !known.contains(run)));
+    until(&format!("`{step}` is {phase}"), &running, || {
+        let steps = api.windlass.show(&run).0["steps"].clone();
+        steps.as_array().unwrap().iter().any(|row| row["step"] == step && row["phase"] == phase)
+    });
+    (running, run)
+}
+
+fn is_there(api: &Api, file: &str) -> bool {
+    api.workspace.path(&format!("out/{file}.txt")).exists()
+}
+
+/// A key that the real `ssh-keygen` made, with a signers file that knows it under these names and roles.
+fn keys(api: &Api, signers: &[(&str, &str)]) {
+    let mut file = String::new();
+    for (name, role) in signers {
+        let path = api.workspace.path(name);
+        new_key(&path);
+        let public = api.workspace.read(&format!("{name}.pub"));
+        let public = public.trim();
+        file.push_str(&format!("[[signer]]\nname = \"{name}\"\nkey = \"{public}\"\nroles = [\"{role}\"]\n"));
+    }
+    let folder = api.windlass.home().join("config/windlass");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("signers.toml"), file).unwrap();
+}
+
+fn new_key(path: &std::path::Path) {
+    assert!(made_ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path)));
+}
+
+fn made_ok(command: &mut Command) -> bool {
+    command.status().unwrap().success()
+}
+
+fn word<'a>(verb: &'a str, run: &'a str, key: &'a str) -> [&'a str; 8] {
+    [verb, run, "sign_off", "--reason", "looked at it", "--yes", "--key", key]
+}
+
+#[test]
+fn a_second_terminal_pauses_a_run_and_lets_it_go_on() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "2s") + &write("second");
+    let (running, run) = start(&api, "paused", &steps, "pause", "waiting");
+    drop(api.windlass.run(["pause", &run, "--reason", "lunch"]).expect(0));
+    let ended = running.wait().expect(3);
+    assert!(ended.all().contains(&format!("windlass resume {run}")), "{}", ended.all());
+    assert_eq!(api.windlass.show(&run).status(), "held");
+    assert!(is_there(&api, "first") && !is_there(&api, "second"));
+    drop(api.windlass.run(["resume", &run]).expect(0));
+    assert!(is_there(&api, "second"));
+}
+
+#[test]
+fn a_second_terminal_cancels_a_run() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1h") + &write("second");
+    let (running, run) = start(&api, "cancelled", &steps, "pause", "waiting");
+    drop(api.windlass.run(["cancel", &run, "--reason", "wrong version"]).expect(0));
+    drop(running.wait().expect(6));
+    assert_eq!(api.windlass.show(&run).status(), "cancelled");
+    assert!(is_there(&api, "first") && !is_there(&api, "second"));
+    // It is over: nobody hears anything any more.
+    drop(api.windlass.run(["pause", &run]).expect(2).says("has ended"));
+}
+
+#[test]
+fn a_second_terminal_rolls_a_run_back() {
+    let api = Api::start();
+    let steps = write("first") + &write("second") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "back", &steps, "pause", "waiting");
+    assert!(is_there(&api, "first") && is_there(&api, "second"));
+    drop(api.windlass.run(["rollback", &run, "--reason", "errors in the log"]).expect(0));
+    drop(running.wait().expect(5));
+    let record = api.windlass.show(&run);
+    assert_eq!((record.status(), record.0["world"].as_str()), ("rolled_back", Some("restored")));
+    assert!(!is_there(&api, "first") && !is_there(&api, "second"));
+}
+
+#[test]
+fn a_run_whose_process_was_killed_is_rolled_back() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "killed", &steps, "pause", "waiting");
+    drop(running.kill());
+    drop(api.windlass.run(["rollback", &run, "--reason", "it is gone"]).expect(5));
+    assert!(!is_there(&api, "first"));
+}
+
+#[test]
+fn a_pause_without_a_process_is_recorded_and_the_run_is_left_alone() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1s") + &write("second");
+    let (running, run) = start(&api, "noted", &steps, "pause", "waiting");
+    drop(running.kill());
+    let noted = api.windlass.run(["pause", &run, "--reason", "not now"]).expect(0);
+    assert!(noted.all().contains(&format!("windlass resume {run}")), "{}", noted.all());
+    assert_eq!(api.windlass.show(&run).status(), "held");
+    assert!(!is_there(&api, "second"));
+    drop(api.windlass.run(["resume", &run]).expect(0));
+    assert!(is_there(&api, "second"));
+}
+
+#[test]
+fn a_run_that_has_ended_is_rolled_back_by_a_run_of_its_own() {
+    let api = Api::start();
+    api.runbook("over", &(write("first") + &write("second")));
+    drop(api.run("run", "over", &[]).expect(0));
+    let run = api.windlass.only_run();
+    let planned = api.windlass.run(["rollback", &run, "--plan"]).expect(10);
+    assert!(
+        planned.stdout.contains("undo/first") && planned.stdout.contains("first.txt"),
+        "{}",
+        planned.stdout
+    );
+    assert!(is_there(&api, "first") && api.windlass.runs().len() == 1, "a plan changes nothing");
+    let rolled = api.windlass.run(["rollback", &run, "--reason", "customers complain"]).expect(5);
+    assert!(!is_there(&api, "first") && !is_there(&api, "second"), "{}", rolled.all());
+    let child = api.windlass.runs().into_iter().find(|other| *other != run).unwrap();
+    assert!(rolled.all().contains(&child), "{}", rolled.all());
+    assert_eq!(api.windlass.show(&run).status(), "succeeded");
+    assert_eq!(api.windlass.show(&child).status(), "rolled_back");
+}
+
+#[test]
+fn a_second_terminal_approves_with_a_key_that_the_first_one_knows() {
+    let api = Api::start();
+    keys(&api, &[("ana", "owner"), ("boris", "auditor")]);
+    let steps = write("before") + &asks("sign_off", "") + &write("after");
+    let (running, run) = start(&api, "asked", &steps, "sign_off", "approving");
+    let key = |name: &str| api.workspace.path(name).display().to_string();
+    let says = |name: &str| api.windlass.run(word("approve", &run, &key(name)));
+
+    drop(says("boris").expect(2).says("must say as what"));
+    let stranger = api.workspace.path("stranger");
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(stranger).status();
+    assert!(made.unwrap().success());
+    drop(says("stranger").expect(2).says("is not in the signers file"));
+    assert!(!is_there(&api, "after"));
+
+    let approved = says("ana").expect(0);
+    assert!(approved.all().contains("after.txt"), "what is approved is shown: {}", approved.all());
+    drop(running.wait().expect(0));
+    assert!(is_there(&api, "after"));
+}
+
+#[test]
+fn an_approval_of_someone_who_was_taken_out_of_the_signers_file_counts_no_more() {
+    let api = Api::start();
+    keys(&api, &[("ana", "owner")]);
+    let (running, run) =
+        start(&api, "struck", &(asks("sign_off", "") + &write("after")), "sign_off", "approving");
+    let key = api.workspace.path("ana").display().to_string();
+    let signers = api.windlass.home().join("config/windlass/signers.toml");
+    // The process that runs reads the file anew; the one that signs has its own idea of who may.
+    let text = std::fs::read_to_string(&signers).unwrap();
+    let elsewhere = api.windlass.home().join("elsewhere/windlass");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("signers.toml"), text).unwrap();
+    std::fs::rename(api.windlass.home().join("config/windlass/keys"), elsewhere.join("keys")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("keys"), api.windlass.home().join("config/windlass/keys"))
+        .unwrap();
+    std::fs::write(&signers, "").unwrap();
+    let mut forged = api.windlass.command(word("approve", &run, &key));
+    let forged = forged.env("XDG_CONFIG_HOME", api.windlass.home().join("elsewhere")).output().unwrap();
+    let said = String::from_utf8_lossy(&forged.stderr).into_owned();
+    assert_eq!(forged.status.code(), Some(2), "{said}");
+    assert!(said.contains("is not in the signers file"), "{said}");
+    assert!(!is_there(&api, "after"));
+    drop(running.kill());
+}
+
+#[test]
+fn a_rejection_is_no_failure_and_nothing_after_it_runs() {
+    let api = Api::start();
+    keys(&api, &[("ana", "owner")]);
+    let (running, run) =
+        start(&api, "rejected", &(asks("sign_off", "") + &write("after")), "sign_off", "approving");
+    let key = api.workspace.path("ana").display().to_string();
+    drop(api.windlass.run(word("reject", &run, &key)).expect(0));
+    let ended = running.wait();
+    assert_ne!(ended.code, Some(0), "{}", ended.all());
+    assert!(ended.all().contains("rejected"), "{}", ended.all());
+    assert!(!is_there(&api, "after"));
+}
+
+#[test]
+fn an_approval_without_a_process_is_recorded_for_whoever_goes_on() {
+    let api = Api::start();
+    keys(&api, &[("ana", "owner")]);
+    let steps = write("before") + &asks("sign_off", "") + &write("after");
+    let (running, run) = start(&api, "orphan", &steps, "sign_off", "approving");
+    drop(running.kill());
+    let key = api.workspace.path("ana").display().to_string();
+    drop(api.windlass.run(word("approve", &run, &key)).expect(0));
+    assert!(!is_there(&api, "after"));
+    drop(api.windlass.run(["resume", &run]).expect(0));
+    assert!(is_there(&api, "after"));
+}
+
+#[test]
+fn what_a_failed_step_needs_is_said_in_one_command() {
+    let api = Api::start();
+    let held = |name: &str| {
+        api.runbook(name, &(BROKEN.to_owned() + &write(name)));
+        let known = api.windlass.runs();
+        drop(api.run("run", name, &[]).expect(3));
+        api.windlass.runs().into_iter().find(|run| !known.contains(run)).unwrap()
+    };
+    let because = ["--reason", "checked by hand"];
+
+    let run = held("skipped");
+    let skip = ["resume", &run, "--step", "broken", "--skip"];
+    drop(api.windlass.run(skip.iter().chain(&because)).expect(4));
+    assert!(is_there(&api, "skipped"));
+
+    let run = held("mended");
+    let retry = ["resume", &run, "--step", "broken", "--retry", "--input", "url=/health"];
+    drop(api.windlass.run(retry.iter().chain(&because)).expect(0));
+    assert!(is_there(&api, "mended"));
+
+    let run = held("refused");
+    let wrong = ["resume", &run, "--step", "broken", "--retry", "--input", "uri=/health"];
+    drop(api.windlass.run(wrong.iter().chain(&because)).expect(2).says("--input does not fit"));
+    let nowhere = ["resume", &run, "--step", "brocken", "--skip"];
+    drop(api.windlass.run(nowhere.iter().chain(&because)).expect(2));
+    assert!(!is_there(&api, "refused"));
+}
+
+#[test]
+fn a_process_that_is_told_to_end_leaves_its_run_paused() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1s") + &write("second");
+    let (running, run) = start(&api, "ended", &steps, "pause", "waiting");
+    assert!(made_ok(Command::new("kill").args(["-TERM", &running.id().to_string()])));
+    drop(running.wait().expect(3));
+    assert!(!is_there(&api, "second"));
+    drop(api.windlass.run(["resume", &run]).expect(0));
+    assert!(is_there(&api, "second"));
+}
+
+#[test]
+fn ctrl_c_pauses_and_a_second_one_cancels() {
+    let api = Api::start();
+    let slow = Api::event("slow", "fault = \"late-reply\", ms = \"20000\"", "");
+    api.runbook("pressed", &slow);
+    let running = api.start_command("run", "pressed", &[]);
+    api.service.wait_until("the event", |log| log.iter().any(|entry| entry.effect));
+    let press = || assert!(made_ok(Command::new("kill").args(["-INT", &running.id().to_string()])));
+    press();
+    std::thread::sleep(Duration::from_millis(300));
+    press();
+    let began = Instant::now();
+    let ended = running.wait();
+    assert!(began.elapsed() < Duration::from_secs(10), "what is applied is cut off");
+    assert_eq!(ended.code, Some(6), "{}", ended.all());
+    assert!(ended.all().contains("pausing"), "{}", ended.all());
+}
+
+const GROUP: &str = "[concurrency]\ngroup = \"production\"\n";
+
+#[test]
+fn runs_of_a_group_come_one_after_the_other() {
+    let api = Api::start();
+    let (first, run) =
+        start(&api, "one", &format!("{}{GROUP}", write("one") + &sleep("pause", "1s")), "pause", "waiting");
+    api.runbook("two", &format!("{}{GROUP}", write("two")));
+    let second = api.start_command("run", "two", &[]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!is_there(&api, "two"), "{}", second.stdout());
+    api.runbook("three", &format!("{}{GROUP}when_busy = \"reject\"\n", write("three")));
+    let third = api.run("run", "three", &[]).expect(9);
+    assert!(third.all().contains(&run), "{}", third.all());
+    drop(first.wait().expect(0));
+    drop(second.wait().expect(0));
+    assert!(is_there(&api, "two") && !is_there(&api, "three"));
+}
+
+#[test]
+fn what_a_run_of_the_group_has_left_is_taken_over_or_left_by_word_only() {
+    let api = Api::start();
+    let steps = write("one") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "left", &format!("{steps}{GROUP}"), "pause", "waiting");
+    drop(api.windlass.run(["cancel", &run]).expect(0));
+    drop(running.wait().expect(6));
+    api.runbook("next", &format!("{}{GROUP}", write("next")));
+    let refused = api.run("run", "next", &[]).expect(2);
+    assert!(refused.all().contains(&format!("--continue {run}")), "{}", refused.all());
+    assert!(!is_there(&api, "next"));
+    drop(api.run("run", "next", &["--ignore", &run, "--reason", "it is meant to stay"]).expect(0));
+    assert!(is_there(&api, "next") && is_there(&api, "one"));
+}
