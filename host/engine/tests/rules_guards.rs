@@ -361,6 +361,44 @@ fn an_effect_under_way_is_given_its_grace_and_no_more() {
     assert_eq!(tripped(Interrupt::Never).1, None, "it may use all of its time");
 }
 
+#[test]
+fn a_crash_at_any_point_of_a_run_that_a_guard_turns_back_takes_all_of_it_back_once() {
+    let make = || {
+        let mut watched = guard("errors");
+        watched.for_ms = 2_000;
+        let mut book = guarded(chain(vec![undoable("a"), undoable("b"), wait("soak", "1m")]), vec![watched]);
+        book.baselines.insert("usual".into(), expression("inputs.limit"));
+        let mut run = seeing(book, |_, at| Some(if at > 5_000 { 9.0 } else { 0.0 }));
+        run.time_up = Some(3_600_000);
+        run
+    };
+    let to_the_end = |run: &mut Driver| {
+        let mut outcome = run.start();
+        for _ in 0..10 {
+            if outcome != Outcome::Crashed {
+                break;
+            }
+            run.restart();
+            outcome = run.start();
+        }
+        outcome
+    };
+    let rolled_back = Outcome::Ended(Verdict::RolledBack, false);
+    let mut whole = make();
+    assert_eq!(to_the_end(&mut whole), rolled_back);
+    for point in 1..=whole.points {
+        let mut run = make();
+        run.crash_at = Some(point);
+        assert_eq!(to_the_end(&mut run), rolled_back, "crashed at {point}");
+        assert_eq!((run.had("a"), run.had("b")), (0, 0), "crashed at {point}");
+        assert_eq!(run.count("rollback_started"), 1, "crashed at {point}");
+        assert_eq!(run.count("baseline_recorded"), 1, "crashed at {point}");
+        let kinds = run.kinds();
+        let position = |kind: &str| kinds.iter().position(|other| *other == kind).unwrap();
+        assert!(position("guard_tripped") < position("rollback_started"), "crashed at {point}");
+    }
+}
+
 // --- baselines ---
 
 #[test]

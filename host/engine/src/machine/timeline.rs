@@ -4,6 +4,7 @@
 //! are apart. Invariant: whatever waits looks again when it wakes, so a T that moved or a clock that stepped makes
 //! nothing start early.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use windlass_runbook::model::{At, Late, Step, Window};
@@ -27,7 +28,7 @@ const SCHEDULE: &str = "the schedule";
 pub(super) struct Timeline {
     /// How far the wall clock is ahead of the run's.
     ahead: Millis,
-    asleep: Vec<Unit>,
+    asleep: BTreeSet<Unit>,
 }
 
 /// What a run that is late does.
@@ -93,9 +94,7 @@ impl Machine {
         if self.state.scheduled(path) != Some(Scheduled { until, why }) {
             self.record(Event::Scheduled { step: Arc::clone(path), until, why });
         }
-        if !self.timeline.asleep.contains(&unit) {
-            self.timeline.asleep.push(unit);
-        }
+        self.timeline.asleep.insert(unit);
         self.sleep(unit, until.saturating_sub(self.timeline.ahead));
     }
 
