@@ -13,6 +13,7 @@ mod identity;
 mod layout;
 mod machine;
 pub mod plan;
+mod preview;
 mod request;
 mod scope;
 mod size;
@@ -33,6 +34,7 @@ pub use event::{
 pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
 pub use identity::{Direction, EffectId, Millis};
 pub use machine::Machine;
+pub use preview::{UndoOutcome, UndoPreview, UndoPreviewCommand, UndoRow};
 pub use request::{ASKED_VERSION, Asked, Request};
 pub use state::{
     ApprovalState, Cancelled, Decided, Ended, GuardState, Held, ItemState, LockState, RollbackState,

@@ -46,6 +46,8 @@ crate::words::words! {
         Asking = "asking",
         /// It failed.
         Failed = "failed",
+        /// An approval that was not given: rejected, or its time is over.
+        Unapproved = "not approved",
         /// It succeeded or was skipped.
         Done = "done",
         /// It was taken back.
@@ -216,6 +218,8 @@ impl StepStand {
     /// What a verb does to a step that stands so, in a run whose state leaves it to the step.
     pub const fn rule(self, verb: Verb) -> Rule {
         match (self, verb) {
+            (Self::Unapproved, Verb::Retry) => Ok("it is asked again"),
+            (Self::Unapproved, _) => Err("an approval is given by those who may, and by nobody else"),
             (Self::Failed, Verb::Retry) => Ok("it begins anew, with another input if one is given"),
             (Self::Undone, Verb::Retry) => Ok("it begins anew, as a new generation"),
             (Self::UndoFailed, Verb::Retry) => Ok("the undo begins anew"),
@@ -318,8 +322,9 @@ pub fn allowed(state: &State, request: &Request) -> Result<(), Refusal> {
     let Some(work) = state.work(step, item.as_deref()) else {
         return Err(Refusal { message: format!("can't {verb}: {name} has not begun, or is not there") });
     };
-    StepStand::of(work, undo, !undo && state.is_undone(step))
-        .rule(verb)
-        .map(|_| ())
-        .map_err(|why| Refusal { message: format!("can't {verb} {name}: {why}") })
+    let stand = match StepStand::of(work, undo, !undo && state.is_undone(step)) {
+        StepStand::Failed if state.approval(step).is_some() => StepStand::Unapproved,
+        stand => stand,
+    };
+    stand.rule(verb).map(|_| ()).map_err(|why| Refusal { message: format!("can't {verb} {name}: {why}") })
 }

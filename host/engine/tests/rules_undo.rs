@@ -5,10 +5,11 @@
 mod support;
 
 use serde_json::json;
+use support::safety::{approve, asks};
 use support::*;
 use windlass_engine::{
     Answer, Asked, CallKind, CallReport, Cause, Event, Hold, Millis, Observation, Parent, ParentKind, Reads,
-    Request, RunCreated, SkipReason, Verdict, World,
+    Request, RunCreated, SkipReason, UndoOutcome, UndoPreview, UndoPreviewCommand, Verdict, World,
 };
 use windlass_runbook::model::{
     Invocation, OnFailure, RollbackOrder, RollbackStep, Runbook, Step, StepBody, Undo,
@@ -92,6 +93,19 @@ fn on_failure_pause_holds_and_a_person_may_roll_back() {
     assert_eq!(run.had("make"), 0);
     assert_eq!(run.state().verdict().unwrap().reason, "wrong day");
     assert!(run.state().holds().is_empty());
+}
+
+#[test]
+fn an_approval_that_expires_holds_and_never_rolls_back_by_itself() {
+    use windlass_runbook::model::{Approval, OnExpiry};
+    let run = |on_expiry| {
+        let asked = Approval { expires_ms: Some(5_000), on_expiry, ..asks() };
+        let sign = approve("sign", asked).on_failure(OnFailure::Auto);
+        let mut run = Driver::new(chain(vec![going_back("a"), sign, going_back("b")]));
+        (run.start(), run.had("a"))
+    };
+    assert_eq!(run(OnExpiry::Hold), (Outcome::Held(vec![Hold::Failure]), 1));
+    assert_eq!(run(OnExpiry::Fail), (ROLLED_BACK, 0));
 }
 
 // --- the undo list ---
@@ -912,4 +926,111 @@ fn a_run_that_continues_another_has_its_effects_in_its_undo_list() {
     assert_eq!(run.start(), ROLLED_BACK);
     assert_eq!(run.calls[..2], ["plan a", "output a"], "it is there already, and adopted");
     assert_eq!((run.had("a"), run.had("b")), (0, 0));
+}
+
+// --- windlass rollback RUN --plan ---
+
+fn previewed(run: &mut Driver, only: &[&str]) -> Vec<String> {
+    let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+    let events = run.state().events();
+    let mut preview = UndoPreview::new(run.runbook.clone(), run.state().clone(), &only).unwrap();
+    let mut queue = preview.begin();
+    let mut rows = Vec::new();
+    loop {
+        match queue.remove(0) {
+            UndoPreviewCommand::Done => break,
+            UndoPreviewCommand::Row(row) => rows.push(row),
+            UndoPreviewCommand::Call { call, step, item, request } => {
+                assert!(!request.phase.name().writes(), "{step} writes in a preview");
+                let of = (step.strip_prefix("undo/").unwrap().to_owned(), item.map(|item| item.to_string()));
+                let had = run.effects.get(&of).copied().unwrap_or(0);
+                let seen =
+                    Seen { step: &step, item: of.1.as_deref(), request: &request, now: START, had, count: 1 };
+                queue.extend(preview.called(call, usual(&seen).0));
+            }
+        }
+    }
+    rows.sort_by_key(|row| row.position);
+    assert_eq!(run.state().events(), events, "it journals nothing");
+    rows.iter()
+        .map(|row| {
+            let what = match &row.outcome {
+                UndoOutcome::Planned { plan } if plan.status == Status::Differs => "restore",
+                UndoOutcome::Planned { .. } => "planned",
+                UndoOutcome::NoUndo => "none",
+                UndoOutcome::NotNeeded => "not needed",
+                UndoOutcome::Deferred | UndoOutcome::Failed { .. } => "can't tell",
+            };
+            match &row.item {
+                Some(item) => format!("{}[{item}] {what}", row.step),
+                None => format!("{} {what}", row.step),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_preview_plans_each_undo_in_its_order_and_journals_nothing() {
+    let each = undoable("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
+    let mut run = Driver::new(chain(vec![
+        undoable("a"),
+        write("post"),
+        write("note").undo(Undo::Never),
+        each,
+        read("check").expect("false"),
+    ]));
+    assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]));
+    assert_eq!(
+        previewed(&mut run, &[]),
+        [
+            "each[a] restore",
+            "each[b] restore",
+            "each[c] restore",
+            "note not needed",
+            "post none",
+            "a restore"
+        ]
+    );
+    assert_eq!(
+        previewed(&mut run, &["note"]),
+        ["each[a] restore", "each[b] restore", "each[c] restore", "note not needed"],
+        "what depends on it comes along"
+    );
+    let nope = UndoPreview::new(run.runbook.clone(), run.state().clone(), &["check".to_owned()]);
+    assert_eq!(nope.unwrap_err().message, "there is nothing of step `check` to take back");
+}
+
+// --- found by simulation ---
+
+#[test]
+fn an_item_of_a_step_that_the_run_has_passed_is_not_begun_again() {
+    let each = write("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
+    let mut run = Driver::scripted(chain(vec![each, read("check").expect("false")]), |seen| {
+        (seen.item == Some("b") && seen.writes()).then(|| (failed("refused", false, false), false))
+    });
+    assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]));
+    run.ask(Request::Skip { step: "each".into(), item: None, reason: String::new() });
+    let item = Some("b".to_owned());
+    run.ask(Request::Retry { step: "each".into(), item, input: None, reason: String::new() });
+    assert_eq!(run.refused, ["`each` is skipped, and the run went on after it"]);
+}
+
+#[test]
+fn a_step_that_was_taken_back_in_part_is_no_success() {
+    let each = undoable("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
+    let mut run =
+        Driver::scripted(chain(vec![each, read("check").expect("result.ok")]), |seen| match seen.step {
+            "check" => Some((ok(json!({ "ok": seen.count > 1 })), false)),
+            "undo/each" if seen.item == Some("b") && !seen.writes() => {
+                Some((planned(Status::Conflict("it moved".into()), true), false))
+            }
+            _ => None,
+        });
+    run.start();
+    run.ask(rollback(&["each"], false));
+    assert_eq!(run.answer("undo/each", Some("b"), Answer::Leave), Outcome::Held(vec![Hold::Operator]));
+    let had = |run: &Driver, item: &str| run.effects[&("each".to_owned(), Some(item.to_owned()))];
+    assert_eq!((had(&run, "a"), had(&run, "b"), had(&run, "c")), (0, 1, 0));
+    assert_eq!(run.resume(), SUCCEEDED);
+    assert_eq!((had(&run, "a"), had(&run, "b"), had(&run, "c")), (1, 1, 1), "the others were had again");
 }

@@ -9,6 +9,7 @@ use crate::command::{CallId, Command};
 use crate::event::Event;
 use crate::failure::CallPhase;
 use crate::identity::Millis;
+use crate::state::ItemState;
 use crate::words::{Effect, Hold, Phase};
 
 impl Machine {
@@ -206,8 +207,17 @@ impl Machine {
         }
         for step in (0..self.layout.main_steps()).filter(|step| stale.get(*step) == Some(&true)) {
             let path = self.layout.path(step);
-            if self.state.step(&path).is_some_and(|state| state.work.phase != Phase::Pending) {
-                self.record(Event::StepRestarted { step: path, item: None, who: who.to_owned() });
+            let Some(state) = self.state.step(&path).filter(|state| state.work.phase != Phase::Pending)
+            else {
+                continue;
+            };
+            // What items found rests on it too; what they did and still stands is theirs.
+            let found =
+                |(_, item): &(&Arc<str>, &ItemState)| !item.work.writes && item.work.phase != Phase::Pending;
+            let items = state.items.iter().flatten().filter(found).map(|(key, _)| Some(Arc::clone(key)));
+            let places: Vec<Option<Arc<str>>> = std::iter::once(None).chain(items).collect();
+            for item in places {
+                self.record(Event::StepRestarted { step: Arc::clone(&path), item, who: who.to_owned() });
             }
         }
         self.lay_out_again();

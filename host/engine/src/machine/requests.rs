@@ -53,10 +53,12 @@ impl Machine {
             }
             Request::Skip { step, item, reason } => {
                 let unit = self.unit_of(&step, item.as_deref())?;
+                self.no_approval(unit)?;
                 return self.skip_for(unit, who, reason);
             }
             Request::Done { step, item, output, reason } => {
                 let unit = self.unit_of(&step, item.as_deref())?;
+                self.no_approval(unit)?;
                 let output = output.map(Arc::new);
                 self.answer(unit, Answer::Applied { output }, who, &reason);
             }
@@ -87,12 +89,22 @@ impl Machine {
             (Some(_), None) => return Err(format!("`{path}` has no items")),
         };
         let unit = Unit { step, item: index };
-        let passed_over =
-            self.layout.role(step) == Role::Main && state.work.phase == Phase::Failed && self.satisfies(step);
-        if passed_over {
-            return Err(format!("`{path}` failed, and the run went on without it"));
+        // What comes after it has begun, and begins once.
+        if self.layout.role(step) == Role::Main && self.satisfies(step) {
+            return Err(format!("`{path}` is {}, and the run went on after it", state.work.phase));
         }
         Ok(unit)
+    }
+
+    /// Nobody goes round an approval, one that could not even be asked for included.
+    fn no_approval(&self, unit: Unit) -> Result<(), String> {
+        let asks = self.layout.step(unit.step).is_some_and(|step| matches!(step.body, StepBody::Approve(_)));
+        let path = self.layout.path(unit.step);
+        if asks && !self.is_undo(unit) {
+            Err(format!("`{path}` is an approval: it is given by those who may, and by nobody else"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Begins something anew that failed or was taken back.

@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use windlass_runbook::model::{OnFailure, RollbackOrder};
+use windlass_runbook::model::{OnExpiry, OnFailure, RollbackOrder, StepBody};
 
 use super::{Machine, Unit, millis};
 use crate::command::Command;
 use crate::event::{Event, ParentKind, RollbackStarted};
 use crate::identity::Millis;
 use crate::layout::{Layout, Mirror, Node, Role};
+use crate::state::Stand;
 use crate::words::{Cause, Hold, Phase};
 
 /// How long an effect under way may go on after a person or a failure turned the run back.
@@ -46,11 +47,12 @@ impl Machine {
     /// A step failed, and something was applied: the run goes back, or is held where it must not by itself.
     pub(super) fn failed_step(&mut self, step: usize, message: String) {
         let path = self.layout.path(step);
-        let wanted = match self.layout.step(step).map(|step| step.on_failure) {
-            Some(OnFailure::Rollback) => true,
-            Some(OnFailure::Auto) => self.state.has_applied(),
-            _ => false,
-        };
+        let wanted = !self.expiry_holds(step)
+            && match self.layout.step(step).map(|step| step.on_failure) {
+                Some(OnFailure::Rollback) => true,
+                Some(OnFailure::Auto) => self.state.has_applied(),
+                _ => false,
+            };
         if !wanted {
             return self.hold(Hold::Failure, message, Some(path));
         }
@@ -67,6 +69,18 @@ impl Machine {
             past_commit: false,
             grace_ms: Some(GRACE_MS),
         });
+    }
+
+    /// Whether it is an approval whose time ran out, which the runbook wants held and nothing more.
+    fn expiry_holds(&self, step: usize) -> bool {
+        let expired = self
+            .state
+            .approval(&self.layout.path(step))
+            .is_some_and(|approval| approval.stand == Stand::Expired);
+        expired
+            && self.layout.step(step).is_some_and(|step| {
+                matches!(&step.body, StepBody::Approve(approval) if approval.on_expiry == OnExpiry::Hold)
+            })
     }
 
     /// A guard has seen enough.

@@ -92,10 +92,7 @@ impl Machine {
                     None => self.resolve_undo(invocation, self.item_value(unit).as_deref()),
                 }
             }
-            Undo::Own | Undo::Never => {
-                let last = done.and_then(|work| work.attempts.iter().rev().find(|a| a.may_have_effect()));
-                Ok(last.and_then(|attempt| attempt.input.clone()).unwrap_or_default())
-            }
+            Undo::Own | Undo::Never => Ok(done.map(Work::last_input).unwrap_or_default()),
         }
     }
 
@@ -176,11 +173,11 @@ impl Machine {
                 Some(message) => self.ask(unit, message, Some(plan)),
                 None => self.not_needed(unit, plan, lost),
             },
-            Status::Differs => self.still_differs(unit, plan, reads),
+            Status::Differs => self.undo_differs(unit, plan, reads),
             // A person has seen what is there, and wants back what was there before.
             Status::Conflict(_) if restore => {
                 let plan = Arc::new(Plan { status: Status::Differs, ..(*plan).clone() });
-                self.still_differs(unit, plan, reads);
+                self.undo_differs(unit, plan, reads);
             }
             Status::InProgress => {
                 if !self.poll(unit, None) {
@@ -196,6 +193,15 @@ impl Machine {
                 let message = message.clone();
                 self.ask(unit, message, Some(plan));
             }
+        }
+    }
+
+    /// It is to be undone: for the first time, or after undos of which it is not certain that they did nothing.
+    fn undo_differs(&mut self, unit: Unit, plan: Arc<Plan>, reads: Reads) {
+        if self.work(unit).is_some_and(Work::is_listed) {
+            self.still_differs(unit, plan, reads);
+        } else {
+            self.apply(unit, plan);
         }
     }
 

@@ -182,7 +182,7 @@ impl Machine {
     }
 
     /// Starts an attempt with this plan.
-    fn apply(&mut self, unit: Unit, plan: Arc<Plan>) {
+    pub(super) fn apply(&mut self, unit: Unit, plan: Arc<Plan>) {
         if !self.may_start() {
             // No effect begins while the run is held; it is planned again when it goes on.
             self.ready.push_back(unit);

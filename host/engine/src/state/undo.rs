@@ -148,13 +148,10 @@ impl State {
         self.undo_list().any(|(_, _, work)| work.effect_left() != Effect::None)
     }
 
-    /// Whether a step was done and taken back since.
+    /// Whether a step was done, and it or any of its items taken back since: it is no success any more.
     #[must_use]
     pub fn is_undone(&self, step: &str) -> bool {
-        self.steps.get(step).is_some_and(|state| {
-            state.all().any(Work::was_taken_back)
-                && !state.all().any(|work| work.effect_left() != Effect::None)
-        })
+        self.steps.get(step).is_some_and(|state| state.all().any(Work::was_taken_back))
     }
 
     /// The undo of a step or item; of an item whose step is undone as a whole, or not at all, that of the step.
