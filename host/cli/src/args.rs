@@ -85,8 +85,14 @@ pub(crate) enum Command {
     List,
     /// Print what the steps of a run logged
     Logs(Logs),
-    /// Show who may do what: plugins, digests, imports, grants and the steps that use them
-    Audit(Target),
+    /// Write the record of a run as a document to hand over
+    Report(Report),
+    /// Play the stories beside runbooks, without any plugin, connection or store
+    #[command(after_help = "Exit codes: 0 every story went as written, 1 one did not, 2 a file has mistakes.")]
+    Test(Test),
+    /// Show who may do what: plugins, digests, imports, grants and the steps that use them; or verify the journal
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Audit(Audit),
     /// Look into plugins and build them
     #[command(subcommand)]
     Plugin(Plugin),
@@ -125,6 +131,20 @@ pub(crate) struct Planned {
     /// A value for one of the runbook's inputs; repeat for more
     #[arg(long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(crate) inputs: Vec<(String, String)>,
+}
+
+/// Stories to play.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Files of stories, or folders with `*.test.toml` in them
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only stories whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// Print the events of each story
+    #[arg(long)]
+    pub(crate) events: bool,
 }
 
 /// A runbook to run.
@@ -222,6 +242,56 @@ pub(crate) struct Logs {
     /// Print what the plugins asked of the host instead, and what came of it
     #[arg(long)]
     pub(crate) calls: bool,
+}
+
+/// A run to report on.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) name: RunName,
+    /// Markdown, one HTML page that needs nothing beside itself, or JSON
+    #[arg(long, value_enum, default_value_t = Form::Md, value_name = "FORM")]
+    pub(crate) format: Form,
+    /// Where to write it [default: standard output]
+    #[arg(short, long = "out", value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Md,
+    Html,
+    Json,
+}
+
+/// A runbook to audit, or the journal.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) journal: Option<AuditJournal>,
+    #[command(flatten)]
+    pub(crate) target: Option<Target>,
+}
+
+/// What there is to do about the journal.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditJournal {
+    /// Check that the journal is what was written: 0 anchored, 10 intact but unanchored, 1 broken
+    Verify(Verify),
+    /// Print where the store's chain stands now; kept elsewhere, it shows later whether anything was cut off
+    Anchor,
+}
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The run's id, or the beginning of it [default: every run of the store]
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// What `windlass audit anchor` printed earlier
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchor: Option<PathBuf>,
 }
 
 /// Which run to go on with, and what is to become of one of its steps.

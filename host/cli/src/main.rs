@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::app::App;
-use crate::args::{Cli, Command};
+use crate::args::{AuditJournal, Cli, Command};
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -43,7 +43,12 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
             Exit::Succeeded
         }
         Command::Check(target) => commands::check::run(&app()?, target)?,
-        Command::Audit(target) => commands::audit::run(&app()?, target)?,
+        Command::Test(asked) => commands::test::run(&app()?, asked)?,
+        Command::Audit(asked) => match &asked.journal {
+            Some(AuditJournal::Verify(asked)) => on_runtime(commands::verify::run(&app()?, asked))?,
+            Some(AuditJournal::Anchor) => on_runtime(commands::verify::anchor(&app()?))?,
+            None => commands::audit::run(&app()?, asked.target.as_ref())?,
+        },
         Command::Plugin(command) => commands::plugin::run(&app()?, command)?,
         Command::Plan(planned) => on_runtime(commands::plan::run(&app()?, planned))?,
         Command::Run(asked) => on_runtime(commands::run::run(&app()?, asked))?,
@@ -60,6 +65,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
         }
         Command::Daemon => on_runtime(commands::daemon::run(&app()?))?,
         Command::Show(asked) => on_runtime(commands::show::run(&app()?, asked))?,
+        Command::Report(asked) => on_runtime(commands::report::run(&app()?, asked))?,
         Command::List => on_runtime(commands::list::run(&app()?))?,
         Command::Logs(asked) => on_runtime(commands::logs::run(&app()?, asked))?,
     };

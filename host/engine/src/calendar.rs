@@ -86,10 +86,11 @@ fn next_opening(window: &Window, zone: &TimeZone, now: Timestamp) -> Millis {
         .map_or(now.as_millisecond().saturating_add(DAY_MS), Timestamp::as_millisecond)
 }
 
-/// When a run's T is that starts now and names none: its earliest time is now. None where the runbook has no times.
+/// When a run's T is that starts now and names none: what comes before T starts now, and where nothing does, now is T.
+/// None where the runbook has no times.
 #[must_use]
 pub fn default_t(runbook: &Runbook, now: Millis) -> Option<Millis> {
-    entries(runbook).filter_map(|entry| entry.at).map(|at| at.offset_ms).min().map(|first| now - first)
+    entries(runbook).filter_map(|entry| entry.at).map(|at| at.offset_ms).min().map(|first| now - first.min(0))
 }
 
 /// What of the schedule would come when.

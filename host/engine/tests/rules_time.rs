@@ -403,3 +403,9 @@ fn a_plan_tells_when_all_would_start_and_what_can_not_be_met() {
     "#);
     assert!(feasibility(&chain(vec![read("a")]), None, START).is_empty());
 }
+
+#[test]
+fn without_times_before_t_now_is_t() {
+    let book = stages(&[Some(HOUR), Some(DAY)], vec![vec![read("a")], vec![write("b")]]);
+    assert_eq!(default_t(&book, START), Some(START), "the first stage waits its hour");
+}

@@ -21,6 +21,8 @@ mod preview;
 mod project;
 mod recorded;
 mod redact;
+pub mod rehearsal;
+pub mod record;
 pub mod report;
 mod services;
 mod session;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use windlass_engine::plan::{PlanCommand, PlanOutcome, PlanRow, PlanSummary, Planner};
-use windlass_engine::{CallId, CallReport, FORMAT, RunCreated};
+use windlass_engine::{CallId, CallReport, CallRequest, FORMAT, RunCreated};
 use windlass_sandbox::Sandbox;
 
 use crate::catalog::Plugins;
@@ -62,34 +62,16 @@ pub async fn plan(
     };
     let mut planner = Planner::new(Arc::clone(runbook), created);
     let mut rows = Vec::new();
-    let shared = Arc::new((session, Arc::new(log)));
-    let (done, mut ended) = mpsc::channel::<(CallId, CallReport)>(64);
-    let mut commands: VecDeque<PlanCommand> = planner.begin(clock.now()).into();
+    let mut calls = Calls::new(Arc::new(Shared { session, log: Arc::new(log) }));
+    let mut commands = planner.begin(clock.now());
     loop {
-        while let Some(command) = commands.pop_front() {
+        for command in commands {
             match command {
                 PlanCommand::Call { call, step, item, request } => {
-                    let (shared, done) = (Arc::clone(&shared), done.clone());
-                    tokio::spawn(async move {
-                        let (session, log) = &*shared;
-                        let services = Arc::new(CallServices {
-                            call,
-                            step: Arc::clone(&step),
-                            item: item.clone(),
-                            attempt: request.attempt,
-                            log: Arc::clone(log),
-                            driver: None,
-                            artifacts: None,
-                            trail: None,
-                        });
-                        let caller = Caller { run: "", step: &step, item: item.as_deref() };
-                        let report = session.call(caller, &request, services, &log.redactor).await;
-                        // Nobody listens any more only when planning was given up.
-                        let _gone = done.send((call, report)).await;
-                    });
+                    calls.waiting.push_back(Wanted { call, step, item, request });
                 }
                 PlanCommand::Row(mut row) => {
-                    redact(&mut row.outcome, &shared.1.redactor);
+                    redact(&mut row.outcome, &calls.shared.log.redactor);
                     rows.push(*row);
                 }
                 PlanCommand::Done(summary) => {
@@ -98,10 +80,87 @@ pub async fn plan(
                 }
             }
         }
-        // `done` is held here, so this waits for a call that is under way; the planner always has one then.
-        if let Some((call, report)) = ended.recv().await {
-            commands.extend(planner.called(call, report, clock.now()));
+        let lost = || RunError::Lost { reason: "a call of the plan came to no end".to_owned() };
+        let (call, report) = calls.next().await.ok_or_else(lost)?;
+        commands = planner.called(call, report, clock.now());
+    }
+}
+
+/// How many calls of a plan are made at one time at the most. They are mostly waits for somebody's answer, so it is more
+/// than a machine has cores; it is no more than the sandbox lets run of big components.
+const AT_ONCE: usize = 32;
+
+/// What all calls of a plan share.
+struct Shared {
+    session: Session,
+    log: Arc<LogSink>,
+}
+
+/// A call that the planner wants made.
+struct Wanted {
+    call: CallId,
+    step: Arc<str>,
+    item: Option<Arc<str>>,
+    request: CallRequest,
+}
+
+/// The calls of a plan: those that wait for their turn, and those under way.
+struct Calls {
+    shared: Arc<Shared>,
+    waiting: VecDeque<Wanted>,
+    under_way: usize,
+    done: mpsc::Sender<(CallId, CallReport)>,
+    ended: mpsc::Receiver<(CallId, CallReport)>,
+}
+
+impl Calls {
+    fn new(shared: Arc<Shared>) -> Self {
+        let (done, ended) = mpsc::channel(AT_ONCE);
+        Self { shared, waiting: VecDeque::new(), under_way: 0, done, ended }
+    }
+
+    /// The end of the next call that ends. None where no call is wanted.
+    async fn next(&mut self) -> Option<(CallId, CallReport)> {
+        if self.under_way == 0 && self.waiting.len() == 1 {
+            // In a chain of steps each call waits for the one before it. A task of its own would cost a change of
+            // thread there and back, which is as much as a small call.
+            let wanted = self.waiting.pop_front()?;
+            return Some(self.shared.call(wanted).await);
         }
+        while self.under_way < AT_ONCE
+            && let Some(wanted) = self.waiting.pop_front()
+        {
+            let (shared, done) = (Arc::clone(&self.shared), self.done.clone());
+            self.under_way += 1;
+            tokio::spawn(async move {
+                let ended = shared.call(wanted).await;
+                // Nobody listens any more only when planning was given up.
+                let _gone = done.send(ended).await;
+            });
+        }
+        if self.under_way == 0 {
+            return None;
+        }
+        self.under_way -= 1;
+        self.ended.recv().await
+    }
+}
+
+impl Shared {
+    async fn call(&self, wanted: Wanted) -> (CallId, CallReport) {
+        let Wanted { call, step, item, request } = wanted;
+        let services = Arc::new(CallServices {
+            call,
+            step: Arc::clone(&step),
+            item: item.clone(),
+            attempt: request.attempt,
+            log: Arc::clone(&self.log),
+            driver: None,
+            artifacts: None,
+            trail: None,
+        });
+        let caller = Caller { run: "", step: &step, item: item.as_deref() };
+        (call, self.session.call(caller, &request, services, &self.log.redactor).await)
     }
 }
 

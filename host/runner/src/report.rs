@@ -3,15 +3,25 @@
 //! Made from the state alone, so the same journal always gives the same record. The runbook, where it is at hand, adds
 //! titles, stages and the steps that have not begun.
 
+mod advice;
+mod standing;
+#[cfg(test)]
+mod tests_of_safety;
+mod words;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use windlass_engine::{Effect, Hold, Phase, SkipReason, Span, State, Work};
+use windlass_engine::{Phase, Span, State, Work};
 use windlass_runbook::model::{Runbook, Step};
 use windlass_sandbox::plain_text;
 
 use crate::clock::rfc3339;
+
+pub use standing::{GuardRow, Listed};
+pub(crate) use words::without_name;
+pub use words::{compared, detail, is_stopped, measured, times, word};
 
 /// A run, ready to be printed.
 pub struct Report<'a> {
@@ -69,6 +79,12 @@ impl<'a> Report<'a> {
         self.rows_with_items(ITEMS_SHOWN)
     }
 
+    /// As [`rows`](Self::rows), with every item.
+    #[must_use]
+    pub fn all_rows(&self) -> Vec<Row> {
+        self.rows_with_items(usize::MAX)
+    }
+
     /// As [`rows`](Self::rows), with at most so many items of each step.
     fn rows_with_items(&self, most: usize) -> Vec<Row> {
         let mut rows = Vec::new();
@@ -78,14 +94,10 @@ impl<'a> Report<'a> {
                     let stage = step.stage.and_then(|stage| runbook.stages.get(stage));
                     self.push(&mut rows, &step.id, Some(step), stage.map(|stage| stage.name.clone()), most);
                 }
+                self.push_rollback(&mut rows, runbook, most);
                 for step in &runbook.finally {
-                    self.push(
-                        &mut rows,
-                        &format!("finally/{}", step.id),
-                        Some(step),
-                        Some("Finally".to_owned()),
-                        most,
-                    );
+                    let path = format!("finally/{}", step.id);
+                    self.push(&mut rows, &path, Some(step), Some("Finally".to_owned()), most);
                 }
             }
             None => {
@@ -95,6 +107,19 @@ impl<'a> Report<'a> {
             }
         }
         rows
+    }
+
+    /// What took steps back, the last step first, and the rollback steps. Nothing of it stands in a run that only went
+    /// forward.
+    fn push_rollback(&self, rows: &mut Vec<Row>, runbook: &Runbook, most: usize) {
+        let stage = || Some("Rollback".to_owned());
+        let undos = runbook.steps.iter().rev().map(|step| (format!("undo/{}", step.id), step));
+        let extra = runbook.rollback.iter().map(|extra| (format!("rollback/{}", extra.step.id), &extra.step));
+        for (path, step) in undos.chain(extra) {
+            if self.state.step(&path).is_some() {
+                self.push(rows, &path, Some(step), stage(), most);
+            }
+        }
     }
 
     fn push(&self, rows: &mut Vec<Row>, path: &str, step: Option<&Step>, stage: Option<String>, most: usize) {
@@ -112,7 +137,7 @@ impl<'a> Report<'a> {
             });
             return;
         };
-        rows.push(row(path.to_owned(), &state.work, title, stage.clone(), 0));
+        rows.push(self.row(path, None, &state.work, title, stage.clone()));
         let Some(items) = &state.items else { return };
         // What someone has to look at comes before what went well, wherever it stands in the list.
         let mut shown: Vec<usize> = (0..items.len()).collect();
@@ -120,14 +145,44 @@ impl<'a> Report<'a> {
         shown.truncate(most);
         shown.sort_unstable();
         for (key, item) in shown.into_iter().filter_map(|index| items.get_index(index)) {
-            rows.push(row(format!("{path}[{}]", plain_text(key)), &item.work, None, stage.clone(), 1));
+            rows.push(self.row(path, Some(key), &item.work, None, stage.clone()));
         }
         if items.len() > most {
-            let mut rest = row(format!("{path}[…]"), &Work::default(), None, stage, 1);
-            rest.detail = Some(format!("and {} more items", items.len() - most));
-            rest.phase = state.work.phase;
-            rest.word = "";
-            rows.push(rest);
+            rows.push(Row {
+                stage,
+                name: format!("{path}[…]"),
+                title: None,
+                phase: state.work.phase,
+                word: "",
+                took_ms: None,
+                detail: Some(format!("and {} more items", items.len() - most)),
+                depth: 1,
+            });
+        }
+    }
+
+    fn row(
+        &self,
+        path: &str,
+        item: Option<&str>,
+        work: &Work,
+        title: Option<String>,
+        stage: Option<String>,
+    ) -> Row {
+        let took = match (work.started_at, work.ended_at) {
+            (Some(start), Some(end)) => u64::try_from(end - start).ok(),
+            _ => None,
+        };
+        let stopped = is_stopped(self.state, path, work.phase);
+        Row {
+            stage,
+            name: item.map_or_else(|| path.to_owned(), |item| format!("{path}[{}]", plain_text(item))),
+            title,
+            phase: work.phase,
+            word: if stopped { "stopped" } else { word(path, work) },
+            took_ms: took,
+            detail: if stopped { None } else { detail(self.state, path, item) },
+            depth: usize::from(item.is_some()),
         }
     }
 
@@ -147,45 +202,6 @@ impl<'a> Report<'a> {
     pub fn took_ms(&self) -> u64 {
         let end = self.state.ended().map_or_else(|| self.state.last_at(), |ended| ended.at);
         u64::try_from(end - self.state.started_at()).unwrap_or(0)
-    }
-
-    /// What a held run waits for, and what to type.
-    #[must_use]
-    pub fn next_steps(&self) -> Vec<String> {
-        if self.state.ended().is_some() {
-            return Vec::new();
-        }
-        let run = self.state.created().map_or("RUN", |created| created.run.as_str());
-        let mut lines = Vec::new();
-        if self.interrupted {
-            lines.push(format!("its process ended in the middle; to go on: windlass resume {run}"));
-        }
-        for (step, item, question) in self.state.questions() {
-            let item = item.map(|item| format!(" --item {}", quoted(item))).unwrap_or_default();
-            lines.push(format!("`{step}` asks: {}", plain_text(&question.message)));
-            lines.push(format!(
-                "  it took effect:   windlass resume {run} --step {step}{item} --applied --reason '…'"
-            ));
-            lines.push(format!(
-                "  it did not:       windlass resume {run} --step {step}{item} --not-applied --reason '…'"
-            ));
-        }
-        for held in self.state.holds() {
-            let what = match held.reason {
-                Hold::Failure => format!("to try the failed step again: windlass resume {run}"),
-                Hold::Operator => format!("to go on: windlass resume {run}"),
-                Hold::Identity => format!(
-                    "{}; put the connection right, then: windlass resume {run}",
-                    if held.message.is_empty() { "a connection leads elsewhere" } else { &held.message }
-                ),
-                Hold::Unknown => continue,
-                Hold::Guard | Hold::Late | Hold::Window => held.message.clone(),
-            };
-            if !lines.contains(&what) {
-                lines.push(what);
-            }
-        }
-        lines
     }
 
     /// The whole record as Markdown.
@@ -252,7 +268,7 @@ impl<'a> Report<'a> {
     pub fn json(&self) -> Value {
         let created = self.state.created();
         let rows: Vec<Value> = self
-            .rows_with_items(usize::MAX)
+            .all_rows()
             .into_iter()
             .map(|row| {
                 json!({
@@ -276,6 +292,7 @@ impl<'a> Report<'a> {
             "inputs": created.map(|created| &created.inputs),
             "plugins": created.map(|created| &created.plugins),
             "steps": rows,
+            "standing": self.standing_json(),
             "next": self.next_steps(),
         })
     }
@@ -284,76 +301,6 @@ impl<'a> Report<'a> {
 /// Whether it is neither over and well nor still ahead.
 const fn needs_a_look(work: &Work) -> bool {
     !matches!(work.phase, Phase::Succeeded | Phase::Skipped | Phase::Pending)
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-fn row(name: String, work: &Work, title: Option<String>, stage: Option<String>, depth: usize) -> Row {
-    let took = match (work.started_at, work.ended_at) {
-        (Some(start), Some(end)) => u64::try_from(end - start).ok(),
-        _ => None,
-    };
-    Row {
-        stage,
-        name,
-        title,
-        phase: work.phase,
-        word: word(work),
-        took_ms: took,
-        detail: detail(work),
-        depth,
-    }
-}
-
-/// The effect where there is one, else the phase.
-fn word(work: &Work) -> &'static str {
-    match (work.phase, work.effect) {
-        (Phase::Succeeded, effect) if effect != Effect::None => effect.as_str(),
-        (phase, _) => phase.as_str(),
-    }
-}
-
-/// What changed, why it failed, what it waits for, fit to be shown: much of it is a plugin's text.
-#[must_use]
-pub fn detail(work: &Work) -> Option<String> {
-    told(work).map(|text| plain_text(&text))
-}
-
-fn told(work: &Work) -> Option<String> {
-    if let Some(failure) = &work.failure {
-        return Some(failure.to_string());
-    }
-    if let Some(question) = &work.question {
-        return Some(question.message.clone());
-    }
-    if let Some((reason, because)) = &work.skipped {
-        return Some(match (reason, because) {
-            (SkipReason::When, Some(when)) => format!("its `when` was false: {when}"),
-            (SkipReason::Upstream, Some(step)) => format!("it needs the output of `{step}`, which has none"),
-            (SkipReason::Operator, Some(why)) => format!("skipped by a person: {why}"),
-            (SkipReason::NoUndo, _) => "its action has no undo".to_owned(),
-            (SkipReason::NotNeeded, _) => "there is nothing to take back".to_owned(),
-            (reason, None) => reason.as_str().to_owned(),
-        });
-    }
-    if let (Phase::Retrying, Some(failure)) = (work.phase, &work.last_failure) {
-        return Some(format!("failed {}, trying again: {failure}", times(work.tries)));
-    }
-    if let Some(gate) = work.gate.as_ref().filter(|_| !work.phase.is_over()) {
-        return Some(format!(
-            "{} samples, the gate is {}",
-            gate.samples,
-            if gate.open { "open" } else { "closed" }
-        ));
-    }
-    let plan = &work.attempts.last()?.plan;
-    let first = plan.changes.first()?;
-    let more = plan.changes.len() - 1;
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("{} {}{more}", first.kind, first.target))
 }
 
 fn plain(value: &Value) -> String {
@@ -368,16 +315,6 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// `once`, `twice` or `N times`.
-#[must_use]
-pub fn times(count: u32) -> String {
-    match count {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        more => format!("{more} times"),
-    }
-}
-
 /// The record of a run as finally steps see it.
 pub(crate) fn for_finally(state: &State, runbook: &Arc<Runbook>) -> String {
     Report::new(state, Some(runbook)).markdown()
@@ -386,7 +323,7 @@ pub(crate) fn for_finally(state: &State, runbook: &Arc<Runbook>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windlass_engine::{Event, PinnedPlugin, PinnedText, RunCreated, StepFailure, Verdict, World};
+    use windlass_engine::{Effect, Event, PinnedPlugin, PinnedText, RunCreated, StepFailure, Verdict, World};
 
     fn state() -> State {
         let plugin = PinnedPlugin {

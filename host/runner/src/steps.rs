@@ -50,7 +50,7 @@ async fn compare(tell: watch::Sender<Millis>) {
     let began = (Instant::now(), SystemTime::now());
     while !tell.is_closed() {
         tokio::time::sleep(LOOK).await;
-        let ahead = ahead_ms(began.0.elapsed(), began.1, SystemTime::now());
+        let ahead = ahead_ms(began.0.elapsed(), began.1, wall());
         tell.send_if_modified(|told| {
             let stepped = (ahead - *told).abs() > LEAST_MS;
             if stepped {
@@ -59,6 +59,15 @@ async fn compare(tell: watch::Sender<Millis>) {
             stepped
         });
     }
+}
+
+/// The wall clock, which a test can have stepped since the process began.
+fn wall() -> SystemTime {
+    #[cfg(feature = "kill-points")]
+    let now = SystemTime::now() + windlass_journal::kill_points::clock_step();
+    #[cfg(not(feature = "kill-points"))]
+    let now = SystemTime::now();
+    now
 }
 
 /// How far the wall clock is ahead of what it would be without steps.

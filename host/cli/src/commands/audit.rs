@@ -12,7 +12,10 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Style;
 
-pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
+pub(crate) fn run(app: &App, target: Option<&Target>) -> Result<Exit, CliError> {
+    let Some(target) = target else {
+        return Err(CliError::new(Exit::Usage, "say which runbook".to_owned()));
+    };
     let plugins = app.plugins();
     let project = check::open(app, target, &plugins)?;
     let runbook = &project.runbook;

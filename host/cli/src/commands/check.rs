@@ -1,5 +1,7 @@
 //! `windlass check`: every mistake of a runbook at once, each where it stands.
 
+use std::mem::ManuallyDrop;
+
 use serde_json::{Value, json};
 use windlass_runbook::{Diagnostic, Diagnostics, Severity};
 use windlass_runner::catalog::Plugins;
@@ -14,13 +16,14 @@ use crate::output::Printer;
 
 pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
     let plugins = app.plugins();
-    let opened = Project::open(&target.runbook, target.environment.as_deref(), &plugins);
+    // The process ends with this command: taking ten thousand steps apart first would only make it later.
+    let opened = ManuallyDrop::new(Project::open(&target.runbook, target.environment.as_deref(), &plugins));
     let name = target.runbook.display();
     if app.printer.json() {
-        let (diagnostics, exit) = match &opened {
+        let (diagnostics, exit) = match &*opened {
             Ok(project) => (&project.warnings, Exit::Succeeded),
             Err(RunError::Check(diagnostics)) => (diagnostics, Exit::Usage),
-            Err(_) => return opened.map(|_| Exit::Succeeded).map_err(CliError::from),
+            Err(_) => return ManuallyDrop::into_inner(opened).map(|_| Exit::Succeeded).map_err(CliError::from),
         };
         app.printer.document(&json!({
             "version": 1,
@@ -30,7 +33,7 @@ pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
         }))?;
         return Ok(exit);
     }
-    match opened {
+    match &*opened {
         Ok(project) => {
             tell(&app.printer, &project.warnings);
             let runbook = &project.runbook;
@@ -43,7 +46,9 @@ pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
             ))?;
             Ok(Exit::Succeeded)
         }
-        Err(error) => Err(report(&app.printer, error)),
+        Err(_) => ManuallyDrop::into_inner(opened)
+            .map(|_| Exit::Succeeded)
+            .map_err(|error| report(&app.printer, error)),
     }
 }
 
@@ -68,7 +73,8 @@ pub(crate) fn report(printer: &Printer, error: RunError) -> CliError {
     CliError::new(Exit::Usage, format!("{summary}; nothing was run"))
 }
 
-fn tell(printer: &Printer, diagnostics: &Diagnostics) {
+/// Draws what is wrong.
+pub(crate) fn tell(printer: &Printer, diagnostics: &Diagnostics) {
     let theme = if printer.talk_style().color {
         miette::GraphicalTheme::unicode()
     } else {
@@ -108,7 +114,8 @@ fn tamed(text: &str, colors: bool) -> String {
         .collect()
 }
 
-fn machine_readable(diagnostic: &Diagnostic) -> Value {
+/// What is wrong, for programs.
+pub(crate) fn machine_readable(diagnostic: &Diagnostic) -> Value {
     json!({
         "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
         "code": diagnostic.code,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use windlass_engine::Span;
-use windlass_runner::rfc3339;
+use windlass_runner::{Daemon, rfc3339};
 
 use crate::app::App;
 use crate::error::CliError;
@@ -19,9 +19,12 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
     };
     let mut runs = store.runs().await?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.started_ms));
-    for run in &mut runs {
+    let daemon = Daemon::is_there(&store).unwrap_or(false);
+    for run in runs.iter_mut().filter(|run| run.ended_ms.is_none() && run.status != "held") {
+        // A detached run that rests has no owner, and the daemon goes on with it.
+        let resting = run.detached && daemon;
         // The word of a process that died is out of date.
-        if matches!(run.status.as_str(), "running" | "closing") && store.owner(&run.id)?.is_none() {
+        if !resting && store.owner(&run.id)?.is_none() {
             run.status = "interrupted".to_owned();
         }
     }
@@ -31,7 +34,8 @@ pub(crate) async fn run(app: &App) -> Result<Exit, CliError> {
             .map(|run| {
                 json!({
                     "run": run.id.as_str(), "name": run.name, "status": run.status,
-                    "started": rfc3339(run.started_ms), "ended": run.ended_ms.map(rfc3339),
+                    "detached": run.detached, "started": rfc3339(run.started_ms),
+                    "ended": run.ended_ms.map(rfc3339),
                 })
             })
             .collect();

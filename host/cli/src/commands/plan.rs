@@ -1,12 +1,15 @@
 //! `windlass plan`: what a run would change, step by step.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use serde_json::json;
 use windlass_engine::plan::{PlanOutcome, PlanRow};
 use windlass_engine::{Measured, Phase, SkipReason, Span};
-use windlass_runbook::model::Runbook;
+use windlass_runbook::model::{Runbook, StepBody, Undo};
 use windlass_runbook::outcome::Change;
+use windlass_runbook::wit::ActionKind;
+use windlass_runner::Clock;
 use windlass_runner::RunError;
 use windlass_runner::planning::{self, Planned};
 use windlass_runner::watch::Unwatched;
@@ -19,26 +22,31 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Style;
 use crate::output::lines::place;
+use crate::output::safeguards::Safeguards;
 
 pub(crate) async fn run(app: &App, asked: &args::Planned) -> Result<Exit, CliError> {
     let plugins = app.plugins();
-    let project = check::open(app, &asked.target, &plugins)?;
+    // The process ends with this command: taking ten thousand steps apart first would only make it later.
+    let project = ManuallyDrop::new(check::open(app, &asked.target, &plugins)?);
     let inputs = windlass_runbook::inputs::resolve_inputs(&project.runbook, &asked.inputs)
         .map_err(|diagnostics| check::report(&app.printer, RunError::Check(diagnostics)))?;
     let sandbox = app.sandbox()?;
     let variable = |name: &str| std::env::var_os(name);
-    let planned =
-        planning::plan(&project, &plugins, inputs, &sandbox, &variable, Arc::new(Unwatched)).await?;
+    let watcher = Arc::new(Unwatched);
+    let planned = planning::plan(&project, &plugins, inputs, &sandbox, &variable, watcher).await?;
+    let planned = ManuallyDrop::new(planned);
+    let safeguards = Safeguards::of(&project.runbook, Clock::starting(0).now());
     if app.printer.json() {
         app.printer.document(&json!({
             "version": 1,
             "runbook": project.source.name,
             "steps": planned.rows.iter().map(machine_readable).collect::<Vec<_>>(),
             "summary": planned.summary,
+            "safeguards": safeguards.json(),
             "taken_as_reading": planned.taken_as_reading,
         }))?;
     } else {
-        app.printer.data(&text(&planned, &project.runbook, app.printer.style()))?;
+        app.printer.data(&text(&planned, &project.runbook, &safeguards, app.printer.style()))?;
     }
     Ok(match planned.summary.exit_code() {
         0 => Exit::Succeeded,
@@ -59,7 +67,7 @@ fn machine_readable(row: &PlanRow) -> serde_json::Value {
     value
 }
 
-fn text(planned: &Planned, runbook: &Runbook, style: Style) -> String {
+fn text(planned: &Planned, runbook: &Runbook, safeguards: &Safeguards, style: Style) -> String {
     let mut lines = Vec::new();
     let mut stage = None;
     for row in &planned.rows {
@@ -68,13 +76,15 @@ fn text(planned: &Planned, runbook: &Runbook, style: Style) -> String {
             .and_then(|step| step.stage)
             .and_then(|stage| runbook.stages.get(stage))
             .map(|stage| stage.name.as_str())
-            .or_else(|| row.step.starts_with("finally/").then_some("Finally"));
+            .or_else(|| row.step.starts_with("finally/").then_some("Finally"))
+            .or_else(|| row.step.starts_with("rollback/").then_some("If it is rolled back"));
         if name != stage {
             lines.extend(name.map(|name| style.bold(name)));
             stage = name;
         }
-        lines.extend(describe(row, style));
+        lines.extend(describe(row, &way_back(runbook, row), style));
     }
+    lines.extend(safeguards.lines(style));
     if !planned.taken_as_reading.is_empty() {
         lines.push(String::new());
         lines.push("taken as reading, since the operator says so:".to_owned());
@@ -96,12 +106,24 @@ fn text(planned: &Planned, runbook: &Runbook, style: Style) -> String {
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
     lines.push(String::new());
-    lines.push(format!("{} {}; nothing was changed", style.bold("plan:"), parts.join(", ")));
+    let parts = if parts.is_empty() { "nothing to do for plugins".to_owned() } else { parts.join(", ") };
+    lines.push(format!("{} {parts}; nothing was changed", style.bold("plan:")));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn describe(row: &PlanRow, style: Style) -> Vec<String> {
+/// How what a step changes would be taken back, where it is not by its action's own undo.
+fn way_back(runbook: &Runbook, row: &PlanRow) -> String {
+    let Some(step) = runbook.steps.get(row.position) else { return String::new() };
+    match (&step.undo, &step.body) {
+        (Undo::Own, StepBody::Call(call)) if call.kind == ActionKind::UndoableEffect => String::new(),
+        (Undo::Own, _) => "; can't be taken back".to_owned(),
+        (Undo::Never, _) => "; nothing to take back".to_owned(),
+        (Undo::Call(call), _) => format!("; taken back by {}.{}", call.plugin, call.action),
+    }
+}
+
+fn describe(row: &PlanRow, way_back: &str, style: Style) -> Vec<String> {
     let name = place(&row.step, row.item.as_deref());
     let indent = if row.item.is_some() { "    " } else { "  " };
     let line = |sign: String, what: String| {
@@ -111,8 +133,10 @@ fn describe(row: &PlanRow, style: Style) -> Vec<String> {
     match &row.outcome {
         PlanOutcome::Changes { plan } => {
             let again = if plan.repeatable { "" } else { ", once only" };
-            let mut lines =
-                vec![line(style.yellow("~"), format!("would change {}{again}", count(plan.changes.len())))];
+            let mut lines = vec![line(
+                style.yellow("~"),
+                format!("would change {}{again}{way_back}", count(plan.changes.len())),
+            )];
             lines.extend(
                 plan.changes.iter().map(|change| format!("{indent}    {}", describe_change(change, style))),
             );
@@ -143,6 +167,22 @@ fn describe(row: &PlanRow, style: Style) -> Vec<String> {
                 style.sign(Phase::Sampling),
                 format!("waits until {until}{hold}, asking every {}; {now}", Span(*every_ms)),
             )]
+        }
+        PlanOutcome::Approval { text, roles, each, any, expires_ms, covers } => {
+            let who = match any {
+                Some(any) => format!("{any} of {}", roles.join(", ")),
+                None if *each > 1 => format!("{each} each of {}", roles.join(", ")),
+                None => roles.join(" and "),
+            };
+            let within = expires_ms.map(|ms| format!(" within {}", Span(ms))).unwrap_or_default();
+            let covers = match covers.is_empty() {
+                true => "covers nothing that changes anything".to_owned(),
+                false => format!("covers {}", covers.join(", ")),
+            };
+            vec![
+                line(style.sign(Phase::Approving), format!("asks {who}{within}: {text}")),
+                format!("{indent}    {}", style.dim(&plain_text(&covers))),
+            ]
         }
         PlanOutcome::Wait { ms } => vec![line(style.sign(Phase::Waiting), format!("waits {}", Span(*ms)))],
         PlanOutcome::ForEach { items } => vec![line(style.sign(Phase::Items), format!("{items} items"))],
@@ -187,4 +227,36 @@ fn measured_list(measured: &[Measured]) -> String {
 
 fn count(number: usize) -> String {
     format!("{number} {}", check::plural(number, "thing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(outcome: PlanOutcome) -> PlanRow {
+        PlanRow { position: 0, step: "sign_off".into(), item: None, action: None, outcome }
+    }
+
+    #[test]
+    fn an_approval_says_who_is_asked_and_what_is_covered() {
+        let asks = |each, any, covers: &[&str]| {
+            let outcome = PlanOutcome::Approval {
+                text: "Send 10 % to green?".to_owned(),
+                roles: vec!["product_owner".to_owned(), "security".to_owned()],
+                each,
+                any,
+                expires_ms: Some(3_600_000),
+                covers: covers.iter().map(|step| Arc::from(*step)).collect(),
+            };
+            describe(&row(outcome), "", Style { color: false }).join("\n")
+        };
+        assert_eq!(
+            asks(1, None, &["ten_percent", "tell"]),
+            "  ? sign_off                 asks product_owner and security within 1h: Send 10 % to green?\n      \
+             covers ten_percent, tell"
+        );
+        assert!(asks(2, None, &[]).contains("asks 2 each of product_owner, security within"));
+        assert!(asks(1, Some(1), &[]).contains("asks 1 of product_owner, security within"));
+        assert!(asks(1, None, &[]).ends_with("covers nothing that changes anything"));
+    }
 }

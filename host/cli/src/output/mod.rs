@@ -2,6 +2,7 @@
 
 pub(crate) mod lines;
 pub(crate) mod printer;
+pub(crate) mod safeguards;
 pub(crate) mod style;
 pub(crate) mod tree;
 

@@ -1,6 +1,6 @@
 //! Colours and signs. Everything reads the same without them.
 
-use windlass_engine::Phase;
+use windlass_engine::{Band, Phase};
 
 /// Whether to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,5 +53,20 @@ impl Style {
             Phase::Waiting | Phase::Sampling | Phase::Scheduled => self.cyan("◷"),
             Phase::Reading | Phase::Planning | Phase::Applying | Phase::Items => self.cyan("▸"),
         }
+    }
+
+    /// One sign for what a guard sees; none before its first sample.
+    pub(crate) fn band(self, band: Option<Band>) -> String {
+        match band {
+            Some(Band::Good) => self.green("●"),
+            Some(Band::Hold) => self.yellow("◐"),
+            Some(Band::Rollback) => self.red("○"),
+            Some(Band::NoData) | None => self.dim("◌"),
+        }
+    }
+
+    /// The sign of a run that goes back.
+    pub(crate) fn back(self) -> String {
+        self.yellow("↶")
     }
 }

@@ -1,6 +1,10 @@
-//! A run as a live tree: a header and a line for each step, drawn again in place.
+//! A run as a live tree: a header and a line for each step, drawn again in place; below them what guards see, and what
+//! to type where the run waits for a person.
 //!
 //! The picture is a pure function of what the tree was told and the time, so it is tested without a terminal.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use windlass_engine::{Event, Millis, Phase, Span, State};
+use windlass_engine::{Band, Event, Hold, Millis, Phase, Span, State};
 use windlass_runbook::model::Runbook;
 use windlass_runner::Clock;
-use windlass_runner::report::Report;
-use windlass_runner::watch::{Sample, Watcher};
+use windlass_runner::report::{Report, compared, detail, is_stopped, word};
+use windlass_runner::watch::{Look, Sample, Watcher};
 use windlass_sandbox::plain_text;
 
 use super::Style;
-use super::lines::place;
+use super::lines::{guard_told, place};
 
 /// How often the picture is drawn again while nothing happens, so that times go on.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -32,9 +36,16 @@ pub(crate) struct Tree {
 #[derive(Default)]
 struct Inner {
     rows: IndexMap<String, Line>,
+    /// The guards that watch, or have done something to the run, by path.
+    guards: IndexMap<String, GuardLine>,
+    /// What stages wait for, by name.
+    stages: IndexMap<String, String>,
     started: Option<Millis>,
     run: String,
-    footer: Vec<String>,
+    status: &'static str,
+    /// What to type, while the run waits for a person.
+    advice: Vec<String>,
+    refused: Vec<String>,
     /// Lines on the screen that the next drawing replaces.
     drawn: usize,
     over: bool,
@@ -54,6 +65,13 @@ struct Line {
     note: String,
 }
 
+/// A guard on the screen.
+#[derive(Debug, Clone)]
+struct GuardLine {
+    band: Option<Band>,
+    told: String,
+}
+
 impl Tree {
     /// A tree with a line for each step of the runbook, as far as the run has come.
     pub(crate) fn new(runbook: &Runbook, state: &State, clock: Clock, style: Style) -> Arc<Self> {
@@ -63,16 +81,7 @@ impl Tree {
             .into_iter()
             .filter(|row| row.depth == 0)
             .map(|row| {
-                let line = Line {
-                    stage: row.stage,
-                    name: row.name.clone(),
-                    phase: Phase::Pending,
-                    word: "",
-                    started: None,
-                    took: None,
-                    detail: String::new(),
-                    note: String::new(),
-                };
+                let line = Line::new(&row.name, row.stage);
                 (row.name, line)
             })
             .collect();
@@ -80,6 +89,10 @@ impl Tree {
         for step in state.steps().keys() {
             tree.update(step, None, state);
         }
+        for guard in state.guards().keys() {
+            tree.update_guard(guard, state);
+        }
+        tree.stand(state);
         Arc::new(tree)
     }
 
@@ -98,8 +111,9 @@ impl Tree {
         })
     }
 
-    /// Draws a last time and leaves the picture standing.
+    /// Draws a last time and leaves the picture standing. What to type is told below it by whoever ends it.
     pub(crate) fn end(&self) {
+        self.inner().advice.clear();
         self.draw();
         self.inner().over = true;
     }
@@ -133,19 +147,23 @@ impl Tree {
         let style = self.style;
         let since = inner.started.map_or(0, |started| u64::try_from(now - started).unwrap_or(0));
         let done = inner.rows.values().filter(|line| line.phase.is_over()).count();
-        let so_far = format!("{} · {done}/{} · {}", inner.run, inner.rows.len(), rounded(since));
+        let mut so_far = format!("{} · {done}/{} · {}", inner.run, inner.rows.len(), rounded(since));
+        if !matches!(inner.status, "" | "running") {
+            let _ = write!(so_far, " · {}", inner.status);
+        }
         let header = shortened(&self.header, width.saturating_sub(so_far.chars().count() + 1));
         let mut lines = vec![format!("{} {}", style.bold(&header), style.dim(&shortened(&so_far, width)))];
-        let footer = inner.footer.len();
+        let footer = self.footer(inner, width, height / 2);
         // What is over and what is far ahead gives way first when the screen is small.
-        let room = height.saturating_sub(1 + footer);
+        let room = height.saturating_sub(1 + footer.len());
         let mut body = Vec::new();
         let mut focus = 0;
         let mut stage = None;
         for line in inner.rows.values() {
             if line.stage != stage {
                 if let Some(name) = &line.stage {
-                    body.push(style.bold(&shortened(name, width)));
+                    let note = inner.stages.get(name).map(|note| format!(": {note}")).unwrap_or_default();
+                    body.push(style.bold(&shortened(&format!("{name}{note}"), width)));
                 }
                 stage.clone_from(&line.stage);
             }
@@ -157,8 +175,19 @@ impl Tree {
         let hidden_behind = body.len().saturating_sub(room);
         let first = focus.saturating_sub(room.saturating_sub(2)).min(hidden_behind);
         lines.extend(body.into_iter().skip(first).take(room));
-        lines.extend(inner.footer.iter().cloned());
+        lines.extend(footer);
         lines
+    }
+
+    /// What stands below the steps, in so many lines at the most; what a person has to do is the last to give way.
+    fn footer(&self, inner: &Inner, width: usize, most: usize) -> Vec<String> {
+        let told = inner.advice.iter().chain(&inner.refused).map(|line| shortened(line, width));
+        let told: Vec<String> = told.take(most).collect();
+        let guards = inner.guards.values().map(|guard| {
+            let told = shortened(&guard.told, width.saturating_sub(2));
+            format!("{} {}", self.style.band(guard.band), self.style.dim(&told))
+        });
+        guards.take(most - told.len()).chain(told.iter().cloned()).collect()
     }
 
     fn line(&self, line: &Line, now: Millis, width: usize) -> String {
@@ -191,7 +220,7 @@ impl Tree {
     fn update(&self, step: &str, item: Option<&str>, state: &State) {
         let mut inner = self.inner();
         let Some(step_state) = state.step(step) else { return };
-        let Some(line) = inner.rows.get_mut(step) else { return };
+        let Some(line) = inner.row(step) else { return };
         let work = &step_state.work;
         if let Some(items) = &step_state.items
             && item.is_some()
@@ -209,16 +238,108 @@ impl Tree {
             (Some(started), Some(ended)) if work.phase.is_over() => u64::try_from(ended - started).ok(),
             _ => None,
         };
-        line.word = match work.effect {
-            windlass_engine::Effect::None => work.phase.as_str(),
-            effect if work.phase == Phase::Succeeded => effect.as_str(),
-            _ => work.phase.as_str(),
-        };
-        line.detail = windlass_runner::report::detail(work).unwrap_or_default().replace(['\n', '\r'], " ");
+        line.word = word(step, work);
+        line.detail = detail(state, step, None).unwrap_or_default().replace(['\n', '\r'], " ");
         if work.phase.is_over() {
             line.note.clear();
         }
     }
+
+    fn update_guard(&self, path: &str, state: &State) {
+        let mut inner = self.inner();
+        let Some(guard) = Report::new(state, None).guard(path) else { return };
+        let tripped = state.guard(path).is_some_and(|guard| guard.tripped.is_some());
+        if guard.word == "ended" && !tripped {
+            inner.guards.shift_remove(path);
+            return;
+        }
+        let gap = if guard.detail.is_empty() { "" } else { ", " };
+        let told = format!("{path}: {}{gap}{}", guard.word, guard.detail);
+        inner.guards.insert(path.to_owned(), GuardLine { band: guard.band, told });
+    }
+
+    /// Takes in how the run as a whole stands.
+    fn stand(&self, state: &State) {
+        let advice = Report::new(state, None).next_steps();
+        let mut inner = self.inner();
+        if state.goes_back() || state.verdict().is_some() {
+            inner.stages.clear();
+            for (path, line) in &mut inner.rows {
+                if is_stopped(state, path, line.phase) {
+                    line.stop();
+                }
+            }
+        }
+        inner.status = state.status();
+        inner.advice = advice;
+    }
+}
+
+impl Inner {
+    /// A step has begun, so its stage waits no longer.
+    fn has_begun(&mut self, path: &str) {
+        if !self.stages.is_empty()
+            && let Some(stage) = self.rows.get(path).and_then(|line| line.stage.as_ref())
+        {
+            self.stages.shift_remove(stage);
+        }
+    }
+
+    /// The line of a step. Those of a rollback are made as they come, before those of the end.
+    fn row(&mut self, path: &str) -> Option<&mut Line> {
+        if !self.rows.contains_key(path) && (path.starts_with("undo/") || path.starts_with("rollback/")) {
+            let finally = self.rows.keys().position(|path| path.starts_with("finally/"));
+            let line = Line::new(path, Some("Rollback".to_owned()));
+            self.rows.shift_insert(finally.unwrap_or(self.rows.len()), path.to_owned(), line);
+        }
+        self.rows.get_mut(path)
+    }
+}
+
+impl Line {
+    fn new(name: &str, stage: Option<String>) -> Self {
+        Self {
+            stage,
+            name: name.to_owned(),
+            phase: Phase::Pending,
+            word: "",
+            started: None,
+            took: None,
+            detail: String::new(),
+            note: String::new(),
+        }
+    }
+
+    /// It has begun, and won't go on.
+    fn stop(&mut self) {
+        *self = Self { word: "stopped", ..Self::new(&self.name, self.stage.take()) };
+    }
+}
+
+/// Whether an approval step is over: nobody is asked any more.
+fn is_of_approval(event: &Event, state: &State) -> bool {
+    matches!(event, Event::StepSucceeded { step, .. } | Event::StepFailed { step, .. } if state.approval(step).is_some())
+}
+
+/// Whether an event can change what a person has to do. Looking for that costs a walk over the steps.
+const fn asks_for_a_look(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::RunHeld { .. }
+            | Event::RunReleased { .. }
+            | Event::QuestionAsked { .. }
+            | Event::OperatorAnswered { .. }
+            | Event::StepRestarted { .. }
+            | Event::ApprovalRequested { .. }
+            | Event::ApprovalGiven(_)
+            | Event::ApprovalVoided { .. }
+            | Event::ApprovalExpired { .. }
+            | Event::RollbackStarted(_)
+            | Event::RollbackFinished
+            | Event::CancelRequested { .. }
+            | Event::VerdictDecided { .. }
+            | Event::RunEnded { .. }
+    )
 }
 
 impl Watcher for Tree {
@@ -230,25 +351,50 @@ impl Watcher for Tree {
                 inner.run.clone_from(&created.run);
             }
         }
-        if let Some((step, item)) = event.place() {
-            self.update(step, item.map(|item| &**item), state);
+        match event {
+            Event::Scheduled { step, .. } => {
+                if let Some(stage) = step.strip_prefix("stage/")
+                    && let Some(note) = Report::new(state, None).stage_note(stage)
+                {
+                    self.inner().stages.insert(stage.to_owned(), note);
+                }
+            }
+            Event::StepStarted { step, .. } => self.inner().has_begun(step),
+            _ => (),
+        }
+        if let Some((path, item)) = event.place() {
+            if path.starts_with("guard/") {
+                self.update_guard(path, state);
+            } else {
+                self.update(path, item.map(|item| &**item), state);
+            }
+        }
+        if asks_for_a_look(event) || is_of_approval(event, state) {
+            self.stand(state);
+        } else {
+            self.inner().status = state.status();
         }
     }
 
     fn sample(&self, sample: &Sample<'_>) {
-        let measured: Vec<String> = sample
-            .measured
-            .iter()
-            .filter_map(|measured| Some(format!("{} = {}", measured.name, measured.value.as_ref()?)))
-            .collect();
         let open = if sample.open {
             format!("true {}/{}", Span(sample.open_ms), Span(sample.hold_ms))
         } else {
             "not yet".to_owned()
         };
+        let seen = compared(sample.measured, sample.compared, "wanted");
         if let Some(line) = self.inner().rows.get_mut(sample.step) {
-            line.note = format!("{open}, {}", measured.join(", "));
+            line.note = format!("{open}, {seen}");
         }
+    }
+
+    fn look(&self, look: &Look<'_>) {
+        let line = GuardLine { band: Some(look.band), told: guard_told(look) };
+        self.inner().guards.insert(look.guard.to_owned(), line);
+    }
+
+    fn waiting(&self, _reasons: &[Hold], state: &State) {
+        self.stand(state);
     }
 
     fn progress(&self, step: &str, item: Option<&str>, done: u64, total: Option<u64>, note: &str) {
@@ -262,7 +408,7 @@ impl Watcher for Tree {
     }
 
     fn refused(&self, message: &str) {
-        self.inner().footer.push(message.to_owned());
+        self.inner().refused.push(message.to_owned());
     }
 }
 
@@ -284,112 +430,4 @@ fn shortened(text: &str, width: usize) -> String {
         return String::new();
     }
     text.chars().take(width - 1).chain(['…']).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use windlass_engine::{Effect, PinnedText, RunCreated, SkipReason, StepFailure};
-    use windlass_runbook::catalog::{Catalog, CatalogError, GrantFacts, GrantProblem, PluginUse};
-    use windlass_runbook::{SourceFile, check, parse};
-
-    struct NoPlugins;
-
-    impl Catalog for NoPlugins {
-        fn signature(&self, _: &PluginUse) -> Result<Arc<windlass_runbook::wit::Signature>, CatalogError> {
-            Err(CatalogError { message: "none here".to_owned(), help: None })
-        }
-        fn check_grant(&self, _: &str) -> Result<GrantFacts, GrantProblem> {
-            Ok(GrantFacts::default())
-        }
-    }
-
-    fn runbook() -> Runbook {
-        let text = "[runbook]\nname = \"release\"\ntitle = \"Release the backend\"\n\
-            [[stage]]\nname = \"Before\"\n[[stage.step]]\nid = \"rest\"\nwait = \"1s\"\n\
-            [[stage.step]]\nid = \"look\"\nwait = \"1s\"\n\
-            [[stage]]\nname = \"After\"\n[[stage.step]]\nid = \"settle\"\nwait = \"5m\"\n";
-        let (document, _) = parse(SourceFile::new("release.toml", text), None);
-        let (runbook, diagnostics) = check(&document.unwrap(), &NoPlugins);
-        runbook.unwrap_or_else(|| panic!("{diagnostics}"))
-    }
-
-    fn started(step: &str) -> Event {
-        Event::StepStarted {
-            step: step.into(),
-            item: None,
-            generation: 1,
-            call: None,
-            writes: false,
-            gate: false,
-            input: None,
-        }
-    }
-
-    fn picture(events: &[(Millis, Event)], now: Millis, height: usize) -> String {
-        picture_of(events, now, 80, height)
-    }
-
-    fn picture_of(events: &[(Millis, Event)], now: Millis, width: usize, height: usize) -> String {
-        let runbook = runbook();
-        let mut state = State::default();
-        let tree = Tree::new(&runbook, &state, Clock::starting(0), Style { color: false });
-        let created = RunCreated {
-            run: "k3n9q2h7m4wz".to_owned(),
-            runbook: PinnedText::default(),
-            ..RunCreated::default()
-        };
-        for (at, event) in [(0, Event::RunCreated(Box::new(created)))].iter().chain(events) {
-            state.fold(event, *at);
-            tree.event(*at, event, &state);
-        }
-        let inner = tree.inner();
-        tree.picture(&inner, now, width, height).join("\n")
-    }
-
-    fn events() -> Vec<(Millis, Event)> {
-        let done =
-            Event::StepSucceeded { step: "rest".into(), item: None, effect: Effect::None, output: None };
-        let failure = StepFailure::Conflict { message: "the zone was edited by hand".to_owned() };
-        let failed = Event::StepFailed { step: "look".into(), item: None, effect: Effect::None, failure };
-        vec![
-            (100, started("rest")),
-            (1_100, done),
-            (1_100, started("look")),
-            (2_350, failed),
-            (
-                2_350,
-                Event::StepSkipped {
-                    step: "settle".into(),
-                    item: None,
-                    who: None,
-                    reason: SkipReason::Upstream,
-                    because: Some("look".to_owned()),
-                },
-            ),
-        ]
-    }
-
-    #[test]
-    fn the_tree_shows_what_each_step_is_at() {
-        insta::assert_snapshot!(picture(&events(), 3_000, 24));
-    }
-
-    #[test]
-    fn a_step_under_way_has_its_time_running() {
-        insta::assert_snapshot!(picture(&events()[..3], 1_900, 24));
-    }
-
-    #[test]
-    fn no_line_is_wider_than_a_narrow_terminal() {
-        for width in [30, 40, 60] {
-            let picture = picture_of(&events(), 3_000, width, 24);
-            assert!(picture.lines().all(|line| line.chars().count() <= width), "{width}:\n{picture}");
-        }
-    }
-
-    #[test]
-    fn a_small_screen_shows_where_the_run_is() {
-        insta::assert_snapshot!(picture(&events()[..3], 1_900, 4));
-    }
 }

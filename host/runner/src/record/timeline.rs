@@ -8,7 +8,7 @@ use windlass_sandbox::plain_text;
 
 use super::series::told as measured_told;
 use crate::clock::rfc3339;
-use crate::report::times;
+use crate::report::{times, without_name};
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize)]
@@ -215,7 +215,7 @@ fn safety(event: &Event) -> Option<Told<'_>> {
                 GuardAction::Hold => "holds the run",
                 GuardAction::Rollback => "takes the run back",
             };
-            Told::new(format!("`{guard}` {what}: {message}"))
+            Told::new(format!("`{guard}` {what}: {}", without_name(message, guard)))
         }
         Event::GuardEnded { guard } => Told::new(format!("`{guard}` has done its part")),
         Event::RollbackStarted(started) => {
@@ -223,7 +223,8 @@ fn safety(event: &Event) -> Option<Told<'_>> {
                 true => String::new(),
                 false => format!(", only {}", started.only.join(", ")),
             };
-            Told::new(format!("the rollback begins{only}")).by(&started.who, &started.reason)
+            Told::new(format!("the rollback begins{only}"))
+                .by(&started.who, without_name(&started.reason, &started.who))
         }
         Event::RollbackOverdue { limit_ms } => {
             Told::new(format!("the rollback takes longer than {}", Span(*limit_ms)))
