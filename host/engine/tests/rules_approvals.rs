@@ -7,7 +7,7 @@ mod support;
 use serde_json::json;
 use support::safety::{approve, asks, word};
 use support::*;
-use windlass_engine::{ApprovalRequest, Decision, Event, Hold, Phase, StepFailure, Verdict};
+use windlass_engine::{Answer, ApprovalRequest, Decision, Event, Hold, Phase, Request, StepFailure, Verdict};
 use windlass_runbook::model::{Approval, Bind, OnExpiry, OnFailure};
 use windlass_runbook::outcome::{Change, Plan, Status};
 
@@ -340,6 +340,26 @@ fn an_approval_that_its_when_skips_gates_nothing() {
     let mut run = Driver::new(chain(vec![approve("sign", asks()).when("false"), write("a")]));
     assert_eq!(run.start(), SUCCEEDED);
     assert_eq!(run.state().step("sign").unwrap().work.phase, Phase::Skipped);
+}
+
+#[test]
+fn an_approval_is_not_gone_round() {
+    let mut run = release(asks());
+    assert_eq!(run.start(), WAITS);
+    let mut no = word(run.state(), "sign", "bob", &["owner"]);
+    no.decision = Decision::Reject;
+    assert_eq!(run.say(no), Outcome::Held(vec![Hold::Failure]));
+    let (step, item, reason) = ("sign".to_owned(), None, "we are in a hurry".to_owned());
+    for request in [
+        Request::Skip { step: step.clone(), item: item.clone(), reason: reason.clone() },
+        Request::Done { step: step.clone(), item: item.clone(), output: None, reason: reason.clone() },
+        Request::Answer { step, item, answer: Answer::Applied { output: None }, reason },
+    ] {
+        assert_eq!(run.ask(request), Outcome::Held(vec![Hold::Failure]));
+        let message = run.refused.pop().unwrap();
+        assert!(message.contains("`sign`"), "{message}");
+    }
+    assert_eq!(run.had("a"), 0);
 }
 
 #[test]

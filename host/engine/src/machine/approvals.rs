@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use windlass_runbook::model::{Approval, Bind, OnExpiry, OnFailure, StepBody};
+use windlass_runbook::model::{Approval, Bind, StepBody};
 use windlass_runbook::outcome::Plan;
 
 use super::{Machine, Unit, millis};
@@ -18,7 +18,7 @@ use crate::failure::StepFailure;
 use crate::identity::Millis;
 use crate::plan::{PlanCommand, PlanOutcome, PlanRow, Planner};
 use crate::state::{ApprovalState, Stand};
-use crate::words::{Effect, Hold, Phase};
+use crate::words::{Effect, Phase};
 
 /// The approvals of a run in this process.
 #[derive(Debug, Default)]
@@ -189,7 +189,7 @@ impl Machine {
         self.record(Event::ApprovalGiven(Box::new(given)));
         self.commit();
         if rejected {
-            self.close_approval(step, StepFailure::Rejected { who, because }, false);
+            self.close_approval(step, StepFailure::Rejected { who, because });
         } else if self.is_granted(step, approval) {
             self.grant(step);
         }
@@ -278,16 +278,8 @@ impl Machine {
     }
 
     /// The request is over without being granted; the step fails, and never is passed over.
-    fn close_approval(&mut self, step: usize, failure: StepFailure, must_hold: bool) {
-        let unit = Unit::step(step);
-        let message = failure.to_string();
-        self.fail(unit, failure);
-        let layout = Arc::clone(&self.layout);
-        let continues = layout.step(step).is_some_and(|step| step.on_failure == OnFailure::Continue);
-        if (must_hold || continues) && !self.state.goes_back() {
-            let path = layout.path(step);
-            self.hold(Hold::Failure, format!("step `{path}` failed: {message}"), Some(path));
-        }
+    fn close_approval(&mut self, step: usize, failure: StepFailure) {
+        self.fail(Unit::step(step), failure);
         self.commit();
     }
 
@@ -311,11 +303,7 @@ impl Machine {
             let Some(approval) = approval_of(&layout, step) else { continue };
             self.record(Event::ApprovalExpired { step: layout.path(step) });
             let after_ms = approval.expires_ms.unwrap_or_default();
-            self.close_approval(
-                step,
-                StepFailure::Expired { after_ms },
-                approval.on_expiry == OnExpiry::Hold,
-            );
+            self.close_approval(step, StepFailure::Expired { after_ms });
         }
     }
 
