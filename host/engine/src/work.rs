@@ -330,8 +330,12 @@ impl Work {
         self.ended_at = Some(at);
     }
 
-    /// Back to the beginning; attempts, generation and input stay, since what was done was done.
+    /// Back to the beginning; attempts and input stay, since what was done was done. After an undo it is a new
+    /// generation.
     pub(crate) fn restart(&mut self) {
+        if self.was_taken_back() {
+            self.generation += 1;
+        }
         self.phase = Phase::Pending;
         self.effect = Effect::None;
         self.failure = None;

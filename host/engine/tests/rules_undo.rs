@@ -1034,3 +1034,30 @@ fn a_step_that_was_taken_back_in_part_is_no_success() {
     assert_eq!(run.resume(), SUCCEEDED);
     assert_eq!((had(&run, "a"), had(&run, "b"), had(&run, "c")), (1, 1, 1), "the others were had again");
 }
+
+#[test]
+fn a_second_resume_begins_nothing_anew_that_is_at_work_again() {
+    let each = undoable("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
+    let mut run = Driver::scripted(chain(vec![each, read("check").expect("result.ok")]), |seen| {
+        (seen.step == "check").then(|| (ok(json!({ "ok": seen.count > 1 })), false))
+    });
+    run.start();
+    assert_eq!(run.ask(rollback(&["each"], false)), Outcome::Held(vec![Hold::Operator]));
+    let before = run.calls.len();
+    let resume = || Observation::Asked(Asked::here("ada", Request::Resume));
+    // With its plan made and its effect under way.
+    run.plot = (0..7).map(|calls| (run.answered + calls, resume())).collect();
+    assert_eq!(run.resume(), SUCCEEDED);
+    assert_eq!(
+        run.calls[before..],
+        [
+            "plan each[a]",
+            "apply each[a]",
+            "plan each[b]",
+            "apply each[b]",
+            "plan each[c]",
+            "apply each[c]",
+            "read check"
+        ]
+    );
+}

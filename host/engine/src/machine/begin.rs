@@ -103,7 +103,6 @@ impl Machine {
             Err(Unresolved::Failed(failure)) => return self.fail(unit, *failure),
         };
         let generation = self.work(unit).map_or(1, |work| match &work.input {
-            _ if work.was_taken_back() => work.generation + 1,
             Some(before) if *before != input => work.generation + 1,
             _ => work.generation.max(1),
         });

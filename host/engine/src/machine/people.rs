@@ -192,8 +192,9 @@ impl Machine {
     /// What was taken back while the run goes on, with everything that came after it: what that found or did rests on
     /// an effect that is there no more.
     fn stale_steps(&self) -> Vec<bool> {
+        // While anything is under way the queue is not made anew; and what was taken back began anew before that.
         let rolled_back = self.state.rollback().is_some_and(|rollback| rollback.finished);
-        if !rolled_back {
+        if !rolled_back || !self.calls.is_empty() {
             return Vec::new();
         }
         let undone: Vec<usize> =
