@@ -2,8 +2,8 @@
 //!
 //! The runner carries commands out in the order they stand in and tells what it saw. Invariant: the commands of one
 //! decision stand in the order records, what goes with them into the commit, one commit if any, cancellations, calls,
-//! the rest; so no call is made before
-//! everything that was decided before it is durable, where it has to be.
+//! cancellations of these very calls, the rest; so no call is made before everything that was decided before it is
+//! durable, where it has to be.
 
 use std::sync::Arc;
 

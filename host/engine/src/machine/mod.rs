@@ -258,8 +258,16 @@ impl Machine {
             commands.push(Command::Commit);
             self.uncommitted = false;
         }
-        commands.append(&mut batch.cancels);
+        // What was begun and is not wanted any more, all in one decision: it has to be made before it can be cut off.
+        let begun = |cancel: &Command| {
+            matches!(cancel, Command::Cancel { call } if batch.calls.iter().any(|begun| {
+                matches!(begun, Command::Call { call: begun, .. } if begun == call)
+            }))
+        };
+        let (mut at_once, cancels): (Vec<_>, Vec<_>) = batch.cancels.into_iter().partition(begun);
+        commands.extend(cancels);
         commands.append(&mut batch.calls);
+        commands.append(&mut at_once);
         commands.append(&mut batch.rest);
         commands
     }

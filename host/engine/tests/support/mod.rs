@@ -679,15 +679,19 @@ impl Driver {
         Some(Observation::Called { call, report })
     }
 
-    /// Records, one commit, cancellations, calls, the rest: and a durable intention before each effect.
+    /// Records, one commit, cancellations, calls, cancellations of these, the rest: and a durable intention before each
+    /// effect.
     fn check_order(&self, commands: &[Command]) {
+        let begins =
+            |id| commands.iter().any(|command| matches!(command, Command::Call { call, .. } if *call == id));
         let rank = |command: &Command| match command {
+            Command::Cancel { call } if begins(*call) => 5,
             Command::Record { .. } => 0,
             Command::Consumed { .. } | Command::Lock { .. } | Command::Unlock { .. } => 1,
             Command::Commit => 2,
             Command::Cancel { .. } => 3,
             Command::Call { .. } => 4,
-            _ => 5,
+            _ => 6,
         };
         assert!(commands.windows(2).all(|pair| rank(&pair[0]) <= rank(&pair[1])), "{commands:?}");
         assert!(commands.iter().filter(|command| matches!(command, Command::Commit)).count() <= 1);
