@@ -1,0 +1,18 @@
+//! A few thousand seeds, for whoever changes the engine; `cargo xtask sim` runs fifty thousand.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use windlass_simulation::{simulate, simulate_all};
+
+#[test]
+fn every_rule_holds_in_the_first_seeds() {
+    let tally = simulate_all(0..2_000, 1);
+    assert!(tally.findings.is_empty(), "{:#?}", tally.findings);
+    assert!(tally.events > 30_000, "so few events: {}", tally.events);
+}
+
+#[test]
+fn a_seed_is_the_same_each_time() {
+    for seed in 0..40 {
+        assert_eq!(simulate(seed, false).unwrap(), simulate(seed, true).unwrap(), "seed {seed}");
+    }
+}
