@@ -86,7 +86,7 @@ fn a_gate_that_never_opens_shows_what_it_measured() {
 fn a_failed_run_goes_on_once_the_cause_is_gone() {
     let api = Api::start();
     let steps = Api::event("first", "", "")
-        + "[[step]]\nid = \"ask\"\ndo = \"api.check\"\nwith = { url = \"/fault/503-once\", expect = { status = \"healthy\" } }\n"
+        + "[[step]]\nid = \"ask\"\ndo = \"api.check\"\nwith = { url = \"/fault/503-once\", expect = { status = \"healthy\" } }\non_failure = \"pause\"\n"
         + &Api::event("last", "", "");
     api.runbook("held", &steps);
     drop(api.run("run", "held", &[]).expect(3).says("resume"));
