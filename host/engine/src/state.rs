@@ -317,7 +317,9 @@ impl State {
                 (Arc::clone(&item.key), ItemState { value: Arc::clone(&item.value), work })
             })
             .collect();
-        for (key, mut item) in inherited {
+        // An undo has the items that have something to take back, and no other of an earlier time.
+        let left = if undo::is_main(step) { inherited } else { IndexMap::new() };
+        for (key, mut item) in left {
             item.work.phase = Phase::Skipped;
             known.insert(key, item);
         }
@@ -328,6 +330,7 @@ impl State {
         if self.is_undone(step) {
             self.forget_undo(step);
         }
+        let is_main = undo::is_main(step);
         let state = self.step_mut(step);
         let undone = state.work.was_taken_back();
         state.work.restart();
@@ -337,7 +340,9 @@ impl State {
         for (key, item) in state.items.iter_mut().flatten() {
             let meant = match only {
                 Some(only) => key == only,
-                None => item.work.phase == Phase::Failed || item.work.was_taken_back() || undone,
+                None => {
+                    item.work.phase == Phase::Failed || (is_main && (undone || item.work.was_taken_back()))
+                }
             };
             if meant {
                 item.work.restart();

@@ -1061,3 +1061,30 @@ fn a_second_resume_begins_nothing_anew_that_is_at_work_again() {
         ]
     );
 }
+
+#[test]
+fn a_second_undo_is_of_the_items_that_were_had_again() {
+    let each = undoable("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
+    let mut run = Driver::scripted(chain(vec![each, read("check").expect("false")]), |seen| {
+        if let CallKind::PlanUndo { done, .. } = &seen.request.phase {
+            assert_eq!(done.len(), 1, "{:?} has something to take back", seen.item);
+        }
+        match (seen.item, seen.step, seen.writes()) {
+            // Taken back, it can't be had again.
+            (Some("c"), "each", true) if seen.count > 1 => Some((failed("refused", false, false), false)),
+            (Some("a"), "undo/each", true) if seen.count == 2 => {
+                Some((failed("refused", false, false), false))
+            }
+            _ => None,
+        }
+    });
+    assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]));
+    assert_eq!(run.ask(rollback(&["each"], false)), Outcome::Held(vec![Hold::Operator]));
+    assert_eq!(run.resume(), Outcome::Held(vec![Hold::Failure]), "c fails");
+    let before = run.calls.len();
+    assert_eq!(run.ask(rollback(&[], false)), Outcome::Held(vec![Hold::Failure]), "the undo of a fails");
+    let retry = Request::Retry { step: "undo/each".into(), item: None, input: None, reason: String::new() };
+    assert_eq!(run.ask(retry), ROLLED_BACK);
+    assert!(!run.calls[before..].iter().any(|call| call.contains("[c]")), "{:?}", &run.calls[before..]);
+    assert!(run.effects.values().all(|had| *had == 0), "{:?}", run.effects);
+}

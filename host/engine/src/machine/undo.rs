@@ -73,7 +73,8 @@ impl Machine {
             call: self.name(unit),
             writes: true,
             gate: false,
-            input: Some(input),
+            // Null is told like absent: the journal's JSON does not keep them apart.
+            input: Some(input).filter(|input| !input.is_null()),
         };
         self.record(event);
         self.live.remove(&unit);
