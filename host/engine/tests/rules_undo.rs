@@ -915,6 +915,19 @@ fn rolling_back_an_ended_run_is_a_child_run_over_its_undo_list() {
 }
 
 #[test]
+fn a_child_run_limited_to_a_step_that_is_not_there_takes_nothing_back() {
+    let book = || chain(vec![undoable("a")]);
+    let mut parent = Driver::new(book());
+    assert_eq!(parent.start(), SUCCEEDED);
+    let mut run = follower(&parent, ParentKind::Rollback, book());
+    let Event::RunCreated(created) = &mut run.journal[0].0 else { panic!("it begins with its creation") };
+    created.parent.as_mut().unwrap().only = vec!["b".into()];
+    run.restart();
+    assert_eq!(run.start(), FAILED);
+    assert_eq!(run.had("a"), 1);
+}
+
+#[test]
 fn a_run_that_continues_another_has_its_effects_in_its_undo_list() {
     let book = || chain(vec![going_back("a"), going_back("b"), breaks("check")]);
     let mut parent = Driver::new(book());

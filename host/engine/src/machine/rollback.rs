@@ -200,7 +200,8 @@ impl Machine {
             left: cleared.iter().filter(|cleared| !**cleared).count(),
             cleared,
             mirror,
-            scope: (!only.is_empty()).then(|| layout.downstream(&only)),
+            // Steps that are not there are no reason to take back all the others.
+            scope: (!started.only.is_empty()).then(|| layout.downstream(&only)),
             busy,
             before: open(&before),
             after: None,
