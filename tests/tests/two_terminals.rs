@@ -163,6 +163,23 @@ fn a_run_that_has_ended_is_rolled_back_by_a_run_of_its_own() {
     assert_eq!(api.windlass.show(&child).status(), "rolled_back");
 }
 
+/// A later run's effects look like this one's: they are not its own to take back.
+#[test]
+fn what_was_taken_back_once_is_not_taken_back_again() {
+    let api = Api::start();
+    api.runbook("over", &(write("first") + &write("second")));
+    drop(api.run("run", "over", &[]).expect(0));
+    let run = api.windlass.only_run();
+    let typo = ["rollback", &run, "--only", "frist", "--reason", "a slip"];
+    drop(api.windlass.run(typo).expect(2).says("no step `frist`"));
+    assert!(is_there(&api, "first"), "a slip takes nothing back");
+    drop(api.windlass.run(["rollback", &run, "--reason", "customers complain"]).expect(5));
+    drop(api.run("run", "over", &[]).expect(0));
+    let again = api.windlass.run(["rollback", &run, "--reason", "once more"]).expect(2);
+    drop(again.says("has taken it back already"));
+    assert!(is_there(&api, "first") && is_there(&api, "second"));
+}
+
 #[test]
 fn a_second_terminal_approves_with_a_key_that_the_first_one_knows() {
     let api = Api::start();
@@ -279,6 +296,19 @@ fn a_process_that_is_told_to_end_leaves_its_run_paused() {
     assert!(!is_there(&api, "second"));
     drop(api.windlass.run(["resume", &run]).expect(0));
     assert!(is_there(&api, "second"));
+}
+
+/// A guard watches in holds too, but not in a process that is to end.
+#[test]
+fn a_process_that_is_told_to_end_leaves_also_what_a_guard_watches() {
+    let api = Api::start();
+    let guard = "\n[[guard]]\nid = \"up\"\ndo = \"api.check\"\nwith = { url = \"/health/db\" }\nevery = \"1s\"\n\
+                 hold_when = \"false\"\nno_data = \"ignore\"\n";
+    let steps = write("first") + &sleep("pause", "60s") + guard;
+    let (running, run) = start(&api, "watched", &steps, "pause", "waiting");
+    assert!(made_ok(Command::new("kill").args(["-TERM", &running.id().to_string()])));
+    drop(running.wait().expect(3));
+    assert_eq!(api.windlass.show(&run).status(), "held");
 }
 
 #[test]

@@ -88,7 +88,9 @@ pub(crate) enum Command {
     /// Write the record of a run as a document to hand over
     Report(Report),
     /// Play the stories beside runbooks, without any plugin, connection or store
-    #[command(after_help = "Exit codes: 0 every story went as written, 1 one did not, 2 a file has mistakes.")]
+    #[command(
+        after_help = "Exit codes: 0 every story went as written, 1 one did not, 2 a file has mistakes."
+    )]
     Test(Test),
     /// Show who may do what: plugins, digests, imports, grants and the steps that use them; or verify the journal
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -11,7 +11,8 @@ use crate::output::Printer;
 /// For a run in the foreground: the first ctrl-c pauses it, the second cancels it and cuts off what is being applied. A
 /// polite end pauses it, so that it is left in good order.
 pub(crate) fn of_run(printer: Printer) -> Signals {
-    let (sender, person) = mpsc::channel(4);
+    let (sender, person) = mpsc::channel(WORDS);
+    let (leaving, leave) = watch::channel(false);
     tokio::spawn(async move {
         let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
         let mut pressed = 0_u32;
@@ -31,7 +32,12 @@ pub(crate) fn of_run(printer: Printer) -> Signals {
                 }
                 _ = terminate.recv() => {
                     let reason = "its process was told to end".to_owned();
-                    Observation::Asked(Asked::here(App::who(), Request::Pause { reason }))
+                    let pause = Observation::Asked(Asked::here(App::who(), Request::Pause { reason }));
+                    // Left once the pause was taken, also where a guard or an expiry would keep the process.
+                    if sender.send(pause).await.is_ok() && sender.reserve_many(WORDS).await.is_ok() {
+                        let _gone = leaving.send(true);
+                    }
+                    continue;
                 }
             };
             if sender.send(observation).await.is_err() {
@@ -39,8 +45,11 @@ pub(crate) fn of_run(printer: Printer) -> Signals {
             }
         }
     });
-    Signals { person, leave: never() }
+    Signals { person, leave }
 }
+
+/// So many words of a person may wait to be heard.
+const WORDS: usize = 4;
 
 /// For a process that only leaves a word with a run.
 pub(crate) fn none() -> Signals {

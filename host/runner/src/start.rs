@@ -143,7 +143,15 @@ pub async fn create_rollback(
         return Err(RunError::NotEnded);
     }
     let pinned = parent.created()?;
+    if let Some(message) = taken_up_already(&host.store, &parent).await? {
+        return Err(RunError::Refused { message });
+    }
     let prepared = host.shelf.prepared(&host.store, pinned, &host.sandbox, &host.variable).await?;
+    for path in &only {
+        if !prepared.runbook.steps.iter().any(|step| step.id == *path) {
+            return Err(RunError::Refused { message: format!("the run has no step `{path}`") });
+        }
+    }
     let clock = Clock::starting(parent.state.last_at());
     let id = RunId::random()?;
     let created = RunCreated {
@@ -155,6 +163,34 @@ pub async fn create_rollback(
         ..pinned.clone()
     };
     begin(host, created, Vec::new(), false, prepared, clock).await
+}
+
+/// Why what an ended run has left is not its own any more, if another run has taken it over: undone twice, an effect
+/// is undone once too often, and what a later run has done looks like this one's.
+async fn taken_up_already(store: &Store, parent: &Recorded) -> Result<Option<String>, RunError> {
+    let later = store.runs().await?.into_iter().filter(|run| run.started_ms >= parent.state.started_at());
+    for row in later.filter(|run| run.id != parent.id) {
+        let run = Recorded::read(store, row.id).await?;
+        let Some(of) = run.created()?.parent.as_ref().filter(|of| of.run == parent.id.as_str()) else {
+            continue;
+        };
+        let id = &run.id;
+        return Ok(Some(match (of.kind, run.state.ended()) {
+            (ParentKind::Ignore, _) => continue,
+            (_, None) => {
+                format!("run {id} has taken over what it left; to go on with it: windlass resume {id}")
+            }
+            (ParentKind::Rollback, Some(_)) if run.state.world() == World::Restored => {
+                format!("run {id} has taken it back already: windlass show {id}")
+            }
+            (_, Some(_)) => {
+                format!(
+                    "run {id} has taken over what it left; to take back what that has: windlass rollback {id}"
+                )
+            }
+        }));
+    }
+    Ok(None)
 }
 
 /// The first commit of a run.

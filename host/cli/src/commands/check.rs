@@ -23,7 +23,9 @@ pub(crate) fn run(app: &App, target: &Target) -> Result<Exit, CliError> {
         let (diagnostics, exit) = match &*opened {
             Ok(project) => (&project.warnings, Exit::Succeeded),
             Err(RunError::Check(diagnostics)) => (diagnostics, Exit::Usage),
-            Err(_) => return ManuallyDrop::into_inner(opened).map(|_| Exit::Succeeded).map_err(CliError::from),
+            Err(_) => {
+                return ManuallyDrop::into_inner(opened).map(|_| Exit::Succeeded).map_err(CliError::from);
+            }
         };
         app.printer.document(&json!({
             "version": 1,

@@ -29,7 +29,8 @@ pub(crate) fn run(app: &App, asked: &Test) -> Result<Exit, CliError> {
             Err(RunError::Check(diagnostics)) if app.printer.json() => {
                 mistaken = true;
                 let found: Vec<Value> = diagnostics.iter().map(check::machine_readable).collect();
-                documents.push(json!({ "file": file.display().to_string(), "ok": false, "diagnostics": found }));
+                documents
+                    .push(json!({ "file": file.display().to_string(), "ok": false, "diagnostics": found }));
                 continue;
             }
             Err(error) => {
@@ -58,7 +59,8 @@ pub(crate) fn run(app: &App, asked: &Test) -> Result<Exit, CliError> {
     } else {
         let style = app.printer.style();
         let told = format!("{passed} {} as written", if passed == 1 { "story" } else { "stories" });
-        let failed = if failed == 0 { String::new() } else { format!(", {}", style.red(&format!("{failed} not"))) };
+        let failed =
+            if failed == 0 { String::new() } else { format!(", {}", style.red(&format!("{failed} not"))) };
         app.printer.line(&format!("{}{failed}", style.green(&told)))?;
     }
     Ok(exit)
@@ -66,7 +68,11 @@ pub(crate) fn run(app: &App, asked: &Test) -> Result<Exit, CliError> {
 
 fn print(app: &App, played: &Rehearsal, asked: &Test) -> Result<(), CliError> {
     let style = app.printer.style();
-    app.printer.line(&format!("{} {}", style.bold(&played.file), style.dim(&format!("for {}", played.runbook))))?;
+    app.printer.line(&format!(
+        "{} {}",
+        style.bold(&played.file),
+        style.dim(&format!("for {}", played.runbook))
+    ))?;
     for case in &played.cases {
         let mark = if case.passed() { style.green("ok    ") } else { style.red("FAILED") };
         let outcome = format!("{} in {}", case.outcome, Span(case.took_ms));

@@ -1,8 +1,8 @@
 use serde_json::json;
 use windlass_engine::{
-    ApprovalGiven, ApprovalRequest, AttemptRef, Band, Cause, Covered, CoveredChange, Decision, Direction, Effect,
-    EffectId, Event, GuardAction, GuardSampled, Measured, Millis, PinnedPlugin, PinnedText, RollbackStarted,
-    RunCreated, Samples, State, Verdict, World,
+    ApprovalGiven, ApprovalRequest, AttemptRef, Band, Cause, Covered, CoveredChange, Decision, Direction,
+    Effect, EffectId, Event, GuardAction, GuardSampled, Measured, Millis, PinnedPlugin, PinnedText,
+    RollbackStarted, RunCreated, Samples, State, Verdict, World,
 };
 use windlass_journal::RunId;
 use windlass_runbook::outcome::{Change, Plan, Status};
@@ -33,8 +33,11 @@ fn plan(from: &str, to: &str) -> std::sync::Arc<Plan> {
 
 /// A release that is approved, shifts traffic, and is taken back by a guard; with texts that try to get out.
 fn recorded() -> Recorded {
-    let plugin =
-        PinnedPlugin { source: "builtin:haproxy".to_owned(), digest: "sha256:ab".to_owned(), ..Default::default() };
+    let plugin = PinnedPlugin {
+        source: "builtin:haproxy".to_owned(),
+        digest: "sha256:ab".to_owned(),
+        ..Default::default()
+    };
     let created = RunCreated {
         run: "k3n9q2h7m4wz".to_owned(),
         name: "release".to_owned(),
@@ -107,38 +110,66 @@ fn recorded() -> Recorded {
         failure: None,
         elapsed_ms: 40,
     };
-    let done = |step: &str| Event::StepSucceeded { step: step.into(), item: None, effect: Effect::Applied, output: None };
+    let done = |step: &str| Event::StepSucceeded {
+        step: step.into(),
+        item: None,
+        effect: Effect::Applied,
+        output: None,
+    };
     let events = vec![
         (T, Event::RunCreated(Box::new(created))),
         (T, Event::ApprovalRequested { step: "sign_off".into(), request: Box::new(request) }),
         (T + 60_000, Event::ApprovalGiven(Box::new(given))),
-        (T + 60_000, Event::AttemptStarted { attempt: attempt("ten", Direction::Do), key: "k1".into(), plan: plan("0 %", "10 %") }),
+        (
+            T + 60_000,
+            Event::AttemptStarted {
+                attempt: attempt("ten", Direction::Do),
+                key: "k1".into(),
+                plan: plan("0 %", "10 %"),
+            },
+        ),
         (T + 60_040, finished(attempt("ten", Direction::Do))),
         (T + 60_040, done("ten")),
         (T + 60_040, sampled(T + 60_040, Band::Good, &[0.001, 0.002, 0.001])),
         (T + 90_040, sampled(T + 90_040, Band::Rollback, &[0.06])),
-        (T + 90_040, Event::GuardTripped {
-            guard: "guard/error_rate".into(),
-            action: GuardAction::Rollback,
-            message: "result.value > 0.05 with result.value = 0.06".to_owned(),
-            measured: Vec::new(),
-        }),
-        (T + 90_040, Event::RollbackStarted(Box::new(RollbackStarted {
-            cause: Cause::Guard,
-            who: "guard/error_rate".to_owned(),
-            reason: "result.value > 0.05".to_owned(),
-            only: Vec::new(),
-            past_commit: false,
-            grace_ms: Some(5_000),
-        }))),
-        (T + 90_050, Event::AttemptStarted { attempt: attempt("undo/ten", Direction::Undo), key: "k2".into(), plan: plan("10 %", "0 %") }),
+        (
+            T + 90_040,
+            Event::GuardTripped {
+                guard: "guard/error_rate".into(),
+                action: GuardAction::Rollback,
+                message: "result.value > 0.05 with result.value = 0.06".to_owned(),
+                measured: Vec::new(),
+            },
+        ),
+        (
+            T + 90_040,
+            Event::RollbackStarted(Box::new(RollbackStarted {
+                cause: Cause::Guard,
+                who: "guard/error_rate".to_owned(),
+                reason: "result.value > 0.05".to_owned(),
+                only: Vec::new(),
+                past_commit: false,
+                grace_ms: Some(5_000),
+            })),
+        ),
+        (
+            T + 90_050,
+            Event::AttemptStarted {
+                attempt: attempt("undo/ten", Direction::Undo),
+                key: "k2".into(),
+                plan: plan("10 %", "0 %"),
+            },
+        ),
         (T + 90_090, finished(attempt("undo/ten", Direction::Undo))),
         (T + 90_090, done("undo/ten")),
-        (T + 90_090, Event::VerdictDecided {
-            verdict: Verdict::RolledBack,
-            world: World::Restored,
-            reason: "`guard/error_rate` took the run back".to_owned(),
-        }),
+        (
+            T + 90_090,
+            Event::VerdictDecided {
+                verdict: Verdict::RolledBack,
+                world: World::Restored,
+                reason: "`guard/error_rate` took the run back".to_owned(),
+            },
+        ),
         (T + 90_100, Event::RunEnded { verdict: Verdict::RolledBack, finally_failed: false }),
     ];
     let state = State::replay(events.iter().map(|(at, event)| (event, *at)));
@@ -174,8 +205,10 @@ fn every_series_can_be_drawn() {
     recorded.events.truncate(2);
     for values in [vec![0.5], vec![0.5; 3], vec![]] {
         if let Some((_, Event::GuardSampled(sampled))) = recorded.events.last_mut() {
-            sampled.samples.values =
-                (0..).zip(&values).map(|(at, value)| (at, serde_json::Number::from_f64(*value).unwrap())).collect();
+            sampled.samples.values = (0..)
+                .zip(&values)
+                .map(|(at, value)| (at, serde_json::Number::from_f64(*value).unwrap()))
+                .collect();
         }
         let page = Record::of(&recorded, None).unwrap().html();
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");

@@ -389,7 +389,10 @@ fn line_of(event: &Event) -> String {
         words.extend(item.map(ToString::to_string));
     }
     let json = serde_json::to_value(event).unwrap_or_default();
-    for member in ["reason", "verdict", "world", "effect", "action", "band", "cause", "decision", "answer", "who", "name", "group", "why"] {
+    for member in [
+        "reason", "verdict", "world", "effect", "action", "band", "cause", "decision", "answer", "who",
+        "name", "group", "why",
+    ] {
         match json.get(member) {
             // Sentences are for people; nobody wants to expect them.
             Some(Value::String(word)) if !word.contains(char::is_whitespace) => words.push(word.clone()),
@@ -417,7 +420,8 @@ mod tests {
     #[test]
     fn an_event_is_named_by_some_of_its_words() {
         let line = "guard_tripped guard/error_rate rollback";
-        for named in ["guard_tripped", "guard_tripped error_rate", "guard_tripped guard/error_rate rollback"] {
+        for named in ["guard_tripped", "guard_tripped error_rate", "guard_tripped guard/error_rate rollback"]
+        {
             assert!(names(named, line), "{named}");
         }
         for other in ["guard_tripped hold", "rollback guard_tripped", "guard_ended error_rate"] {

@@ -79,8 +79,9 @@ fn words_of(work: &Work) -> Vec<&'static str> {
 
 impl Judge<'_> {
     fn wrong(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
-        let diagnostic =
-            Diagnostic::error("not-as-expected", message).at(self.source, span, "expected here").maybe_help(help);
+        let diagnostic = Diagnostic::error("not-as-expected", message)
+            .at(self.source, span, "expected here")
+            .maybe_help(help);
         self.wrong.push(diagnostic);
     }
 

@@ -208,7 +208,8 @@ pub(super) fn wanted_of(step: &Step) -> Vec<(&Expression, bool)> {
 
 /// The conditions on the result of a guard, each as it is where all is well.
 pub(super) fn well_of(guard: &Guard) -> Vec<(&Expression, bool)> {
-    let bad = [&guard.rollback_when, &guard.hold_when].into_iter().flatten().map(|condition| (condition, false));
+    let bad =
+        [&guard.rollback_when, &guard.hold_when].into_iter().flatten().map(|condition| (condition, false));
     bad.chain(guard.fresh_when.iter().map(|condition| (condition, true))).collect()
 }
 
@@ -233,7 +234,8 @@ fn adapt_to(
     if holds(condition, wanted, result, state) {
         return;
     }
-    let met = |result: &Value| all.iter().filter(|(other, truth)| holds(other, *truth, result, state)).count();
+    let met =
+        |result: &Value| all.iter().filter(|(other, truth)| holds(other, *truth, result, state)).count();
     let before = met(result);
     let paths = condition.references().iter().filter(|reference| reference.root == Root::Result);
     let candidates = candidates(condition, state);
@@ -281,10 +283,19 @@ fn candidates(condition: &Expression, state: &State) -> Vec<Value> {
     for value in named {
         match (value.as_i64(), value.as_f64()) {
             (Some(whole), _) => {
-                candidates.extend([json!(whole), json!(whole.saturating_sub(1)), json!(whole.saturating_add(1))]);
+                candidates.extend([
+                    json!(whole),
+                    json!(whole.saturating_sub(1)),
+                    json!(whole.saturating_add(1)),
+                ]);
             }
             (None, Some(number)) => {
-                candidates.extend([json!(number), json!(number / 2.0), json!(number - 1.0), json!(number + 1.0)]);
+                candidates.extend([
+                    json!(number),
+                    json!(number / 2.0),
+                    json!(number - 1.0),
+                    json!(number + 1.0),
+                ]);
             }
             _ => candidates.push(value),
         }
@@ -340,11 +351,10 @@ mod tests {
 
     #[test]
     fn a_result_meets_simple_conditions() {
-        let result = adapted(json!({ "json": null, "rate": 0.0 }), &[
-            "result.json.failed == 0",
-            "result.json.passed == 8",
-            "result.rate > 0.5",
-        ]);
+        let result = adapted(
+            json!({ "json": null, "rate": 0.0 }),
+            &["result.json.failed == 0", "result.json.passed == 8", "result.rate > 0.5"],
+        );
         assert_eq!(result["json"], json!({ "failed": 0, "passed": 8 }));
         assert!(result["rate"].as_f64() > Some(0.5));
     }
@@ -358,7 +368,11 @@ mod tests {
     fn what_others_read_is_there() {
         let ty = Type::Record(std::sync::Arc::new(Record {
             name: "r".to_owned(),
-            fields: vec![Field { name: "captured".to_owned(), ty: Type::Map(Box::new(Type::Json)), docs: None }],
+            fields: vec![Field {
+                name: "captured".to_owned(),
+                ty: Type::Map(Box::new(Type::Json)),
+                docs: None,
+            }],
         }));
         let mut readings = Readings::default();
         readings.paths.insert(

@@ -20,8 +20,24 @@ const BEGINS: &str = "2026-01-05T10:00:00Z";
 
 /// What people and fate can do.
 pub(super) const ACTS: [&str; 18] = [
-    "approve", "reject", "pause", "resume", "cancel", "terminate", "rollback", "retry", "skip", "done", "applied",
-    "not-applied", "restore", "leave", "interrupt", "crash", "clock", "tick",
+    "approve",
+    "reject",
+    "pause",
+    "resume",
+    "cancel",
+    "terminate",
+    "rollback",
+    "retry",
+    "skip",
+    "done",
+    "applied",
+    "not-applied",
+    "restore",
+    "leave",
+    "interrupt",
+    "crash",
+    "clock",
+    "tick",
 ];
 /// The failures that have a word.
 pub(super) const FAILURES: [&str; 6] = ["refused", "busy", "lost-reply", "timeout", "denied", "trap"];
@@ -76,7 +92,9 @@ pub(super) fn understand<'f>(
     let mut reader = Reader { source, runbook: &project.runbook, diagnostics: Diagnostics::default() };
     if file.case.is_empty() {
         let message = "the file has no `[[case]]`";
-        reader.diagnostics.push(Diagnostic::error("test-file", message).help("write a story: `[[case]]` with a name"));
+        reader
+            .diagnostics
+            .push(Diagnostic::error("test-file", message).help("write a story: `[[case]]` with a name"));
     }
     let stories = file.case.iter().filter_map(|case| reader.story(case, &file.test.inputs)).collect();
     if reader.diagnostics.has_errors() { Err(reader.diagnostics) } else { Ok(stories) }
@@ -195,7 +213,11 @@ impl Reader<'_> {
         }
         let Some(invocation) = self.call_of(name).cloned() else {
             let message = format!("step `{name}` calls nothing, so there is nothing to say about its calls");
-            return self.wrong(script.span(), message, Some("people approve with `[[case.then]]`".to_owned()));
+            return self.wrong(
+                script.span(),
+                message,
+                Some("people approve with `[[case.then]]`".to_owned()),
+            );
         };
         let mut script = self.scripted(script.get_ref(), &invocation, script.span());
         if let Some(undo) = script.undo.take() {
@@ -236,10 +258,8 @@ impl Reader<'_> {
         let results = std::mem::take(&mut script.results);
         script.results = results.into_iter().map(|result| self.typed(result, call, span.clone())).collect();
         let items = std::mem::take(&mut script.items);
-        script.items = items
-            .into_iter()
-            .map(|(key, item)| (key, self.scripted(&item, call, span.clone())))
-            .collect();
+        script.items =
+            items.into_iter().map(|(key, item)| (key, self.scripted(&item, call, span.clone()))).collect();
         script
     }
 
@@ -283,7 +303,8 @@ impl Reader<'_> {
         if let Some(on) = &then.on {
             self.event(on);
         }
-        let needs_step = ["approve", "reject", "retry", "skip", "done", "applied", "not-applied", "restore", "leave"];
+        let needs_step =
+            ["approve", "reject", "retry", "skip", "done", "applied", "not-applied", "restore", "leave"];
         match &then.step {
             None if needs_step.contains(&then.act.get_ref().as_str()) => {
                 let message = format!("`{}` wants a `step`", then.act.get_ref());

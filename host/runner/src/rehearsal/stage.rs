@@ -110,7 +110,13 @@ impl<'s> Stage<'s> {
         of_item.unwrap_or(script).clone()
     }
 
-    fn fault(&mut self, place: &Place, script: &Script, request: &CallRequest, since: Millis) -> Option<Fault> {
+    fn fault(
+        &mut self,
+        place: &Place,
+        script: &Script,
+        request: &CallRequest,
+        since: Millis,
+    ) -> Option<Fault> {
         if matches!(request.phase, CallKind::Apply { write: false, .. }) {
             return None;
         }
@@ -246,7 +252,11 @@ fn fault_of(fail: &Fail) -> Fault {
         Fail::Said(Said { code, message, retryable, effect }) => {
             let message = message.clone().unwrap_or_else(|| "the story has it fail".to_owned());
             let effect = effect.as_deref().unwrap_or("none");
-            Fault { failure: said(code, &message, *retryable), sent: effect != "none", lands: effect == "applied" }
+            Fault {
+                failure: said(code, &message, *retryable),
+                sent: effect != "none",
+                lands: effect == "applied",
+            }
         }
         Fail::Word(word) => {
             let (failure, sent, lands) = match word.as_str() {
