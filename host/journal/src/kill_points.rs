@@ -5,6 +5,8 @@
 //! in this phase, the process dies. `WINDLASS_KILL_LOG` is a file that every moment is appended to, as one line of the
 //! phase and all names, before the process goes on or dies; so its last line is where a process died.
 //!
+//! `WINDLASS_CLOCK_STEP` is how many milliseconds the wall clock shall seem to have stepped since the process began.
+//!
 //! A write has the names of its events' kinds, with `:undo` behind those that are about an undo, and is passed in the
 //! phases `before`, `inside` (every statement but `COMMIT` is done) and `after` (durable, and nobody knows yet).
 
@@ -13,6 +15,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -90,6 +93,13 @@ impl Moment {
 /// A moment outside of the journal: `what` is in `phase`. Does not come back if it is the chosen one.
 pub fn reach(what: &str, phase: &str) {
     Moment(vec![what.to_owned()]).dies_in(phase);
+}
+
+/// By how much the wall clock shall seem to have stepped.
+#[must_use]
+pub fn clock_step() -> Duration {
+    let step = std::env::var("WINDLASS_CLOCK_STEP").ok();
+    Duration::from_millis(step.and_then(|step| step.parse().ok()).unwrap_or(0))
 }
 
 fn names(member: &Member) -> Vec<String> {
