@@ -1,4 +1,7 @@
 //! The rules of undo, rollback, settling and the end, each with a test named after it.
+//!
+//! This file is long on purpose: a test for each rule, in the order of the rules, is easier to compare with them in one
+//! piece.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 

@@ -5,6 +5,7 @@
 //! taken to succeed, and whatever needs its output is *deferred*. Invariant: no call made here may write.
 
 mod aside;
+mod items;
 mod rows;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -18,7 +19,7 @@ use windlass_runbook::outcome::{Plan, Status};
 use windlass_runbook::units::duration_of;
 
 use crate::command::{CallId, CallKind, CallReport, CallRequest, Reads, Returned};
-use crate::event::{Event, Item, RunCreated};
+use crate::event::{Event, RunCreated};
 use crate::failure::{CallFailure, CallPhase, StepFailure};
 use crate::identity::{Direction, EffectId, Millis};
 use crate::layout::{Layout, Role, uses_report};
@@ -28,6 +29,8 @@ use crate::size::{CAP, json_bytes};
 use crate::state::State;
 use crate::words::{Effect, SkipReason, StepStatus};
 use crate::work::Work;
+
+use items::Fan;
 
 pub use rows::{Expectation, PlanCommand, PlanOutcome, PlanRow, PlanSummary};
 
@@ -42,17 +45,6 @@ struct Calling {
     place: Place,
     input: Arc<Value>,
     plan: Option<Arc<Plan>>,
-}
-
-/// The items of a `for_each` that is being planned.
-#[derive(Debug)]
-struct Fan {
-    items: Vec<Item>,
-    outputs: Vec<Option<Arc<Value>>>,
-    next: usize,
-    open: usize,
-    moved: bool,
-    failed: usize,
 }
 
 /// The driver of `windlass plan`.
@@ -233,59 +225,6 @@ impl Planner {
                 }
             }
         }
-    }
-
-    fn begin_items(&mut self, place: Place, items: Vec<Item>) {
-        let count = items.len();
-        self.row(place, PlanOutcome::ForEach { items: count as u64 });
-        let fan = Fan { outputs: vec![None; count], items, next: 0, open: 0, moved: false, failed: 0 };
-        self.fans.insert(place.step, fan);
-        self.feed(place.step);
-    }
-
-    /// Begins items while there is room, and settles the step after the last.
-    fn feed(&mut self, step: usize) {
-        let layout = Arc::clone(&self.layout);
-        let Some(settings) = layout.step(step) else { return };
-        let room = settings.for_each.as_ref().map_or(1, |fan_out| fan_out.max_parallel.max(1));
-        loop {
-            let Some(fan) = self.fans.get_mut(&step) else { return };
-            if fan.open >= room || fan.next >= fan.items.len() {
-                break;
-            }
-            let item = fan.next;
-            fan.next += 1;
-            fan.open += 1;
-            let value = fan.items.get(item).map(|item| Arc::clone(&item.value));
-            self.begin_body(Place { step, item: Some(item) }, settings, value.as_deref());
-        }
-        let done = self.fans.get(&step).is_some_and(|fan| fan.open == 0 && fan.next >= fan.items.len());
-        if done && let Some(fan) = self.fans.remove(&step) {
-            self.close_fan(step, &fan);
-        }
-    }
-
-    fn close_fan(&mut self, step: usize, fan: &Fan) {
-        let path = self.layout.path(step);
-        let whole = !fan.moved && fan.failed == 0;
-        let outputs = fan
-            .items
-            .iter()
-            .zip(&fan.outputs)
-            .map(|(item, output)| (item.key.to_string(), output.as_deref().cloned().unwrap_or_default()));
-        let output = whole.then(|| Arc::new(Value::Object(outputs.collect())));
-        let event = if fan.failed > 0 {
-            let failure = StepFailure::Items {
-                failed: fan.failed as u64,
-                total: fan.items.len() as u64,
-                first: String::new(),
-            };
-            Event::StepFailed { step: path, item: None, effect: Effect::None, failure }
-        } else {
-            Event::StepSucceeded { step: path, item: None, effect: Effect::None, output }
-        };
-        self.state.fold(&event, self.now);
-        self.over(step, fan.moved || fan.failed > 0);
     }
 
     fn begin_body(&mut self, place: Place, step: &Step, item: Option<&Value>) {
