@@ -1,6 +1,7 @@
 //! One terminal runs, another one approves, pauses, cancels, rolls back: also when the first was killed.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ fn keys(api: &Api, signers: &[(&str, &str)]) {
         new_key(&path);
         let public = api.workspace.read(&format!("{name}.pub"));
         let public = public.trim();
-        file.push_str(&format!("[[signer]]\nname = \"{name}\"\nkey = \"{public}\"\nroles = [\"{role}\"]\n"));
+        writeln!(file, "[[signer]]\nname = \"{name}\"\nkey = \"{public}\"\nroles = [\"{role}\"]").unwrap();
     }
     let folder = api.windlass.home().join("config/windlass");
     std::fs::create_dir_all(&folder).unwrap();

@@ -41,10 +41,8 @@ impl Coverage {
         for (path, step) in state.steps() {
             let begun = !matches!(step.work.phase, Phase::Pending | Phase::Skipped | Phase::Scheduled);
             match path.strip_prefix("undo/") {
-                Some(of) => {
-                    if step.work.phase == Phase::Succeeded {
-                        self.undone.insert(of.to_owned());
-                    }
+                Some(of) if step.work.phase == Phase::Succeeded => {
+                    self.undone.insert(of.to_owned());
                 }
                 None if begun => {
                     self.ran.insert(path.to_string());
@@ -54,7 +52,7 @@ impl Coverage {
                         self.failed.insert(path.to_string());
                     }
                 }
-                None => (),
+                _ => (),
             }
         }
         for (path, guard) in state.guards() {
