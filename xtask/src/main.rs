@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod plugins;
 mod programs;
+mod simulation;
 mod test;
 mod tidy;
 mod workspace;
@@ -24,6 +25,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
     ("plugins", "build the plugins into target/plugins (all, or those named)", plugins::run),
     ("demo", "build everything and run runbooks/quickstart.toml against a small service", demo::run),
     ("test", "run every suite, installing what it needs; --quick for those that take seconds", test::run),
+    (
+        "sim",
+        "simulate fifty thousand runs of the engine; --seed N tells one, --mutants tries it on known bugs",
+        simulation::run,
+    ),
     ("tidy", "check what no compiler does: sizes, leftovers, undocumented items of the contract", tidy::run),
     ("bench", "measure what the host costs, each figure beside its floor", bench::run),
 ];

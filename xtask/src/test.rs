@@ -22,6 +22,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "plugins", quick: true, run: build_plugins },
     Suite { name: "plugin logic", quick: true, run: plugin_logic },
     Suite { name: "host", quick: true, run: host },
+    Suite { name: "simulation", quick: false, run: crate::simulation::run_all },
     Suite { name: "clippy", quick: false, run: clippy },
     Suite { name: "end to end", quick: false, run: end_to_end },
 ];
@@ -66,6 +67,7 @@ fn plugin_logic() -> Result<(), Error> {
 }
 
 fn host() -> Result<(), Error> {
+    install_packages()?;
     programs::cargo("test", &["--workspace", "--exclude", "windlass-tests"])
 }
 
@@ -79,7 +81,7 @@ fn clippy() -> Result<(), Error> {
 }
 
 fn end_to_end() -> Result<(), Error> {
-    install_postgres()?;
+    install_packages()?;
     programs::build(&["--package", "windlass-cli", "--package", "windlass-tests", "--bins"])?;
     let status = Command::new(env!("CARGO"))
         .args(["test", "--package", "windlass-tests"])
@@ -89,11 +91,14 @@ fn end_to_end() -> Result<(), Error> {
     if status.success() { Ok(()) } else { Err(format!("ended with {status}").into()) }
 }
 
-/// PostgreSQL 15 with its programs, from Debian's packages.
-fn install_postgres() -> Result<(), Error> {
-    if Path::new("/usr/lib/postgresql/15/bin/initdb").exists() {
-        return Ok(());
-    }
+/// Debian's packages that the suites need, each with a program of it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("postgresql-15", "/usr/lib/postgresql/15/bin/initdb"),
+    // Approvals are signed with its keys, and its `ssh-keygen` verifies what we sign.
+    ("openssh-client", "/usr/bin/ssh-keygen"),
+];
+
+fn install_packages() -> Result<(), Error> {
     let apt = |arguments: &[&str]| -> Result<(), Error> {
         let status =
             Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status()?;
@@ -103,8 +108,11 @@ fn install_postgres() -> Result<(), Error> {
             Err(format!("apt-get {} ended with {status}", arguments.join(" ")).into())
         }
     };
-    eprintln!("installing postgresql-15");
-    apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "postgresql-15"])).map_err(|error| {
-        format!("the suites need PostgreSQL 15: {error}; install the package postgresql-15").into()
-    })
+    for (package, _) in PACKAGES.iter().filter(|(_, program)| !Path::new(program).exists()) {
+        eprintln!("installing {package}");
+        apt(&["update", "-qq"])
+            .and_then(|()| apt(&["install", "-y", "-qq", package]))
+            .map_err(|error| format!("the suites need Debian's package {package}: {error}; install it"))?;
+    }
+    Ok(())
 }
