@@ -51,6 +51,9 @@ pub fn kill_points_program() -> PathBuf {
     build();
     let folder = target_folder().join("kill-points");
     ONCE.call_once(|| {
+        if std::env::var_os("WINDLASS_TESTS_BUILT").is_some() {
+            return;
+        }
         let target = folder.display().to_string();
         let arguments = [
             "build",
@@ -63,6 +66,11 @@ pub fn kill_points_program() -> PathBuf {
             &target,
         ];
         cargo_with(&arguments, &[("CARGO_BUILD_BUILD_DIR", target_folder())]);
+        // It looks for the plugins near itself.
+        match std::os::unix::fs::symlink("../plugins", folder.join("plugins")) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("a link: {error}"),
+            Ok(()) | Err(_) => {}
+        }
     });
     folder.join(profile_folder().file_name().expect("a profile has a name")).join("windlass")
 }
