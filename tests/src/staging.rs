@@ -51,8 +51,17 @@ impl Staging {
     /// Everything that defines the database, as `pg_dump` writes it.
     #[must_use]
     pub fn schema(&self) -> String {
-        let output =
-            self.server.client("pg_dump").args(["--schema-only", "app"]).output().expect("pg_dump runs");
+        self.dump(&["--schema-only"])
+    }
+
+    /// The same with every row.
+    #[must_use]
+    pub fn database(&self) -> String {
+        self.dump(&[])
+    }
+
+    fn dump(&self, options: &[&str]) -> String {
+        let output = self.server.client("pg_dump").args(options).arg("app").output().expect("pg_dump runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).expect("pg_dump writes UTF-8");
         // Newer versions begin and end a dump with a random word.
