@@ -18,11 +18,15 @@ mod world;
 
 pub use rules::Broken;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use random::Random;
 use run::Run;
+
+/// How often each kind of event was recorded.
+pub type Kinds = BTreeMap<&'static str, u64>;
 
 /// What a seed came to.
 #[derive(Debug)]
@@ -42,17 +46,17 @@ pub struct Finding {
 pub struct Tally {
     /// How many were run.
     pub seeds: u64,
-    /// How many events they recorded.
-    pub events: u64,
+    /// How many events of each kind they recorded.
+    pub kinds: Kinds,
     /// The findings, by seed.
     pub findings: Vec<Finding>,
 }
 
-/// Runs one seed; the number of events that it recorded. `told` keeps everything that happened.
+/// Runs one seed; the events that it recorded. `told` keeps everything that happened.
 ///
 /// # Errors
 /// The rule that was broken.
-pub fn simulate(seed: u64, told: bool) -> Result<u64, Box<Finding>> {
+pub fn simulate(seed: u64, told: bool) -> Result<Kinds, Box<Finding>> {
     let mut random = Random::new(seed);
     let text = subject::written(&mut random);
     let finding =
@@ -63,7 +67,7 @@ pub fn simulate(seed: u64, told: bool) -> Result<u64, Box<Finding>> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.drive()));
     let told = run.told.take().unwrap_or_default();
     match outcome {
-        Ok(Ok(())) => Ok(run.steps()),
+        Ok(Ok(())) => Ok(run.kinds()),
         Ok(Err(broken)) => Err(finding(broken, told)),
         Err(_) => Err(finding(Broken { rule: "nothing panics", seen: String::new() }, told)),
     }
@@ -73,7 +77,8 @@ pub fn simulate(seed: u64, told: bool) -> Result<u64, Box<Finding>> {
 #[must_use]
 pub fn simulate_all(seeds: std::ops::Range<u64>, findings: usize) -> Tally {
     let next = AtomicU64::new(seeds.start);
-    let (events, count) = (AtomicU64::new(0), AtomicU64::new(0));
+    let count = AtomicU64::new(0);
+    let kinds = Mutex::new(Kinds::new());
     let enough = AtomicBool::new(false);
     let found = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -88,7 +93,10 @@ pub fn simulate_all(seeds: std::ops::Range<u64>, findings: usize) -> Tally {
                     count.fetch_add(1, Ordering::Relaxed);
                     match simulate(seed, false) {
                         Ok(recorded) => {
-                            events.fetch_add(recorded, Ordering::Relaxed);
+                            let mut kinds = kinds.lock().unwrap_or_else(PoisonError::into_inner);
+                            for (kind, count) in recorded {
+                                *kinds.entry(kind).or_default() += count;
+                            }
                         }
                         Err(finding) => {
                             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,5 +110,9 @@ pub fn simulate_all(seeds: std::ops::Range<u64>, findings: usize) -> Tally {
     });
     let mut findings = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     findings.sort_by_key(|finding| finding.seed);
-    Tally { seeds: count.into_inner(), events: events.into_inner(), findings }
+    Tally {
+        seeds: count.into_inner(),
+        kinds: kinds.into_inner().unwrap_or_else(PoisonError::into_inner),
+        findings,
+    }
 }

@@ -1,4 +1,4 @@
-//! `windlass-simulation [--seed N | --seeds N] [--findings N]`: what `cargo xtask sim` runs.
+//! `windlass-simulation [--seed N | --seeds N] [--findings N] [--kinds]`: what `cargo xtask sim` runs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it finds is for a person to read")]
 
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     };
     if let Some(seed) = number("--seed") {
         return match simulate(seed, true) {
-            Ok(events) => {
+            Ok(kinds) => {
+                let events: u64 = kinds.values().sum();
                 println!("seed {seed}: every rule held over {events} events");
                 ExitCode::SUCCESS
             }
@@ -35,7 +36,12 @@ fn main() -> ExitCode {
     let seconds = began.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for a person")]
     let rate = tally.seeds as f64 / seconds;
-    println!("{} seeds, {} events, {seconds:.1} s, {rate:.0} seeds/s", tally.seeds, tally.events);
+    let events: u64 = tally.kinds.values().sum();
+    println!("{} seeds, {events} events, {seconds:.1} s, {rate:.0} seeds/s", tally.seeds);
+    for (kind, count) in tally.kinds.iter().filter(|_| arguments.iter().any(|argument| argument == "--kinds"))
+    {
+        println!("{count:>9} {kind}");
+    }
     for finding in &tally.findings {
         let seen = finding.broken.seen.replace('\n', "; ");
         println!("seed {}: broken: {}: {seen}", finding.seed, finding.broken.rule);

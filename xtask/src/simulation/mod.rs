@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::{Error, programs, workspace};
 
-const USAGE: &str = "usage: cargo xtask sim [--seed N | --seeds N [--findings N] | --mutants]";
+const USAGE: &str = "usage: cargo xtask sim [--seed N | --seeds N [--findings N] [--kinds] | --mutants]";
 
 /// The command.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
@@ -25,7 +25,8 @@ pub(crate) fn run_all() -> Result<(), Error> {
 }
 
 fn understood(arguments: &[String]) -> bool {
-    arguments.chunks(2).all(|pair| match pair {
+    let numbered: Vec<&String> = arguments.iter().filter(|argument| *argument != "--kinds").collect();
+    numbered.chunks(2).all(|pair| match pair {
         [name, number] => {
             matches!(name.as_str(), "--seed" | "--seeds" | "--findings") && number.parse::<u64>().is_ok()
         }

@@ -337,8 +337,12 @@ impl Run {
         }
     }
 
-    /// The run's steps and events, for whoever reads about a finding.
-    pub(crate) fn steps(&self) -> u64 {
-        self.journal.len() as u64
+    /// How often each kind of event was recorded.
+    pub(crate) fn kinds(&self) -> BTreeMap<&'static str, u64> {
+        let mut kinds = BTreeMap::new();
+        for (event, _) in &self.journal {
+            *kinds.entry(event.kind()).or_default() += 1;
+        }
+        kinds
     }
 }
