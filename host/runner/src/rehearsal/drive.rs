@@ -296,7 +296,6 @@ impl<'s> Play<'s> {
         match then.act.get_ref().as_str() {
             "crash" => self.crash(then),
             "interrupt" => self.observe(Observation::Interrupt { who: who(then) }),
-            "tick" => self.observe(Observation::Tick),
             "clock" => {
                 let by = then.by.as_ref().map_or(0, |by| match by.get_ref().strip_prefix('-') {
                     Some(back) => -millis(&Spanned::new(by.span(), back.to_owned())),

@@ -19,7 +19,7 @@ use crate::project::Project;
 const BEGINS: &str = "2026-01-05T10:00:00Z";
 
 /// What people and fate can do.
-pub(super) const ACTS: [&str; 18] = [
+pub(super) const ACTS: [&str; 17] = [
     "approve",
     "reject",
     "pause",
@@ -37,7 +37,6 @@ pub(super) const ACTS: [&str; 18] = [
     "interrupt",
     "crash",
     "clock",
-    "tick",
 ];
 /// The failures that have a word.
 pub(super) const FAILURES: [&str; 6] = ["refused", "busy", "lost-reply", "timeout", "denied", "trap"];
