@@ -160,7 +160,12 @@ fn shortened(line: &str) -> &str {
 fn copy_workspace(to: &Path) -> Result<(), Error> {
     let from = workspace::root();
     for part in ["host/engine/src", "host/runbook/src", "tests/simulation/src"] {
-        copy_folder(&from.join(part), &to.join(part))?;
+        // A file that is gone from the checkout must be gone from the copy of last time.
+        let copy = to.join(part);
+        if copy.exists() {
+            std::fs::remove_dir_all(&copy)?;
+        }
+        copy_folder(&from.join(part), &copy)?;
     }
     for part in ["host/engine/Cargo.toml", "host/runbook/Cargo.toml", "Cargo.lock"] {
         std::fs::copy(from.join(part), to.join(part))?;
