@@ -180,6 +180,33 @@ pub(crate) async fn connect_to_read(path: &Path) -> Result<SqliteConnection, Err
     options(path).read_only(true).connect().await.map_err(|error| not_a_database(path, error))
 }
 
+/// A connection that can't write, and what it sees. What a process has left that died while it made the store is taken
+/// back before: only a connection that writes can do that.
+pub(crate) async fn open_to_read(path: &Path) -> Result<(SqliteConnection, Found), Error> {
+    match look_to_read(path).await {
+        Err(Error::Database(error)) if is_unfinished(&error) => {
+            let mut writing = connect(path).await?;
+            look(&mut writing, path).await?;
+            writing.close().await?;
+            look_to_read(path).await
+        }
+        found => found,
+    }
+}
+
+async fn look_to_read(path: &Path) -> Result<(SqliteConnection, Found), Error> {
+    let mut connection = connect_to_read(path).await?;
+    let found = look(&mut connection, path).await?;
+    Ok((connection, found))
+}
+
+/// Whether a transaction that nobody will finish is in the way of those who only read.
+fn is_unfinished(error: &sqlx::Error) -> bool {
+    /// `SQLITE_READONLY_ROLLBACK`
+    const CODE: &str = "776";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == CODE)
+}
+
 /// Makes an empty file for a store, for this user alone, if there is none; narrows the rights of one that is there.
 pub(crate) fn prepare_file(path: &Path) -> Result<(), Error> {
     let file = files::private()

@@ -98,8 +98,7 @@ impl Store {
         if !path.exists() {
             return Err(Error::NoStore { path: path.clone() });
         }
-        let mut connection = schema::connect_to_read(path).await?;
-        let found = schema::look(&mut connection, path).await?;
+        let (mut connection, found) = schema::open_to_read(path).await?;
         if found.empty {
             return Err(Error::NoStore { path: path.clone() });
         }

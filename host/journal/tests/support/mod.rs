@@ -49,6 +49,11 @@ impl Place {
     }
 }
 
+/// A connection to a file of its own, that is made if it is not there.
+pub async fn raw_at(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
+}
+
 pub fn options_in(folder: &Path) -> StoreOptions {
     let state_dir = folder.join("state");
     StoreOptions {
