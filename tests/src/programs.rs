@@ -1,6 +1,6 @@
 //! Where the programs under test are, and building them once per test process.
 //!
-//! `cargo xtask test` builds them and sets `WINDLASS_TESTS_BUILT`; a plain `cargo test` builds them here, so that no
+//! `cargo xtask test` builds what users have and sets `WINDLASS_TESTS_BUILT`; a plain `cargo test` builds them here, so that no
 //! suite ever judges a command of yesterday.
 #![allow(clippy::expect_used, clippy::panic, reason = "a rig that fails fails its test")]
 
@@ -44,16 +44,13 @@ pub fn build() {
     });
 }
 
-/// The command with the feature `kill-points`, built the first time it is asked for. Beside the other, since both are
-/// used at once; of what is compiled for it nearly all is shared.
+/// The command with the feature `kill-points`, built the first time it is asked for, whoever runs the suites: nothing
+/// but they need it. Beside the other, since both are used at once; of what is compiled for it nearly all is shared.
 pub fn kill_points_program() -> PathBuf {
     static ONCE: Once = Once::new();
     build();
     let folder = target_folder().join("kill-points");
     ONCE.call_once(|| {
-        if std::env::var_os("WINDLASS_TESTS_BUILT").is_some() {
-            return;
-        }
         let target = folder.display().to_string();
         let arguments = [
             "build",

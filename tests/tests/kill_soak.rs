@@ -83,7 +83,7 @@ fn live_and_die(api: &Api) -> usize {
     assert!(api.created().is_empty(), "{:?}", api.created());
     let after = deletions(api);
     assert_eq!(api.sent() - sent, 3, "each event was sent once");
-    assert_eq!((after.0 - before.0, after.1 - before.1), (3, 3), "each event was deleted once");
+    assert_eq!(after - before, 3, "each event was deleted once");
     kills
 }
 
@@ -98,9 +98,8 @@ fn is_open(api: &Api, run: &str) -> bool {
     api.windlass.show(run).status() != "rolled_back"
 }
 
-/// How many deletions were sent, and how many had an effect.
-fn deletions(api: &Api) -> (usize, usize) {
-    let requests = api.service.requests();
-    let deletions = || requests.iter().filter(|entry| entry.method == "DELETE");
-    (deletions().count(), deletions().filter(|entry| entry.effect).count())
+/// How many deletions had an effect. One that a killed process sent may still be under way when the next one looks, and
+/// so be sent twice.
+fn deletions(api: &Api) -> usize {
+    api.service.requests().iter().filter(|entry| entry.method == "DELETE" && entry.effect).count()
 }
