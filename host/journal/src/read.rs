@@ -19,7 +19,8 @@ use crate::writer::Place;
 /// Runs that a message about an unknown one names.
 const SHOWN: usize = 5;
 /// What [`run_row`] reads.
-const COLUMNS: &str = "id, name, status, started_ms, ended_ms, epoch, head, detached";
+const COLUMNS: &str = "id, name, status, started_ms, ended_ms, epoch, coalesce((SELECT seq FROM event WHERE place \
+    BETWEEN number << 32 AND (number << 32) + 4294967295 ORDER BY place DESC LIMIT 1), 0), detached";
 
 /// The parts of a run's row that never change.
 pub(crate) struct Record {
@@ -182,25 +183,22 @@ impl Store {
             .ok_or_else(|| Error::WrongKey { run: run.clone(), id: key_id.clone() })
     }
 
-    /// Where a run stands, if its last event agrees.
+    /// Where a run stands, if it still has the event that its row names.
     pub(crate) async fn head_of(&self, run: &RunId) -> Result<Place, Error> {
-        let sql = "SELECT r.epoch, r.head, r.head_hash, e.hash FROM run r \
-                   LEFT JOIN event e ON e.place = (r.number << 32) + r.head WHERE r.id = ?";
+        let sql = "SELECT r.epoch, r.head, coalesce(e.hash, zeroblob(32)) = r.head_hash, last.seq, last.hash \
+                   FROM run r LEFT JOIN event e ON e.place = (r.number << 32) + r.head \
+                   LEFT JOIN event last ON last.place = (SELECT max(place) FROM event WHERE place \
+                   BETWEEN r.number << 32 AND (r.number << 32) + 4294967295) WHERE r.id = ?";
         let Some(row) = self.one(sqlx::query(sql).bind(run.to_string())).await? else {
             return Err(self.unknown(run.as_str()).await?);
         };
-        let (epoch, head, head_hash): (i64, i64, Vec<u8>) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let last: Option<Vec<u8>> = row.try_get(3)?;
-        let hash: [u8; 32] = last.unwrap_or(GENESIS.to_vec()).try_into().unwrap_or(GENESIS);
-        if hash.as_slice() != head_hash || (head == 0) != (hash == GENESIS) {
-            return Err(Error::broken(
-                run,
-                head.unsigned_abs(),
-                "it is not the head that the run's row names",
-            ));
+        let (epoch, known, holds): (i64, i64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let (head, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get(3)?, row.try_get(4)?);
+        let hash = hash.map_or(Ok(GENESIS), TryInto::try_into);
+        match hash {
+            Ok(hash) if holds => Ok(Place { epoch, head: head.unwrap_or(0), hash }),
+            _ => Err(Error::broken(run, known.unsigned_abs(), "it is not the head that the run's row names")),
         }
-        Ok(Place { epoch, head, hash })
     }
 
     pub(crate) async fn one<'q>(

@@ -25,10 +25,11 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 /// How long SQLite itself waits for another process's commit, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Appending is what must be cheap. A commit rewrites the page of the run's row and the last page of `event`; for that
-/// an event's place is an integer, the run's number and the event's, so that its table grows at its end and no row is
-/// too long for its page, as it would be in a key's own tree. `run` and `seq` are read out of the place and take no
-/// room.
+/// Appending is what must be cheap. Most commits write the last page of `event` and nothing else; for that an event's
+/// place is an integer, the run's number and the event's, so that its table grows at its end and no row is too long for
+/// its page, as it would be in a key's own tree. `run` and `seq` are read out of the place and take no room. For that,
+/// too, `head` and `head_hash` of a run are not its last event but the one where it stood when the row last changed:
+/// where a run stands is what its last event says.
 ///
 /// A consumed `message` keeps its row without the body, so that its id is known. `hold` has a row for each time that a
 /// run came to hold a group. What is signed is described in `attest`; `head` and `chain` name runs that need not be

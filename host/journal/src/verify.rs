@@ -386,7 +386,7 @@ fn known_hash(snapshot: &Snapshot, seq: i64, hash: &[u8], known: i64) -> Result<
     match snapshot.hash_at(seq) {
         Some(there) if there == hash => Ok(()),
         Some(_) => Err(Broken::new(seq, Fault::Rewritten)),
-        None => Err(Broken::new(snapshot.head + 1, Fault::Cut { known: known.unsigned_abs() })),
+        None => Err(Broken::new(snapshot.last() + 1, Fault::Cut { known: known.unsigned_abs() })),
     }
 }
 

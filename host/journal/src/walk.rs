@@ -29,10 +29,11 @@ pub(crate) struct Raw {
     pub(crate) hash: Vec<u8>,
 }
 
-/// A run's events and where its row says that it stands, all of one moment.
+/// A run's events and where its row says that it stood when its status, its owner or more last changed, all of one
+/// moment.
 pub(crate) struct Snapshot {
     epoch: i64,
-    pub(crate) head: i64,
+    head: i64,
     head_hash: Vec<u8>,
     pub(crate) events: Vec<Raw>,
 }
@@ -98,10 +99,15 @@ impl Snapshot {
         if self.head > seq {
             return Err(Broken::new(seq + 1, Fault::Cut { known: self.head.unsigned_abs() }));
         }
-        if self.head != seq || self.head_hash != previous {
-            return Err(Broken::changed(seq, "it is not the head that the run's row names"));
+        if self.hash_at(self.head) != Some(&self.head_hash) {
+            return Err(Broken::changed(self.head, "it is not the head that the run's row names"));
         }
         Ok(())
+    }
+
+    /// The number of the last event.
+    pub(crate) fn last(&self) -> i64 {
+        self.events.last().map_or(0, |raw| raw.seq)
     }
 
     /// The hash of the event at a place; of the place before the first one it is nought. `None` after the last one.

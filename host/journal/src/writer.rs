@@ -348,6 +348,7 @@ impl Writer {
 
     async fn call(&mut self, script: Script) -> Result<Answers, Fault> {
         let (begins, commits, statements) = (script.begins, script.commits, script.statements);
+        let is_alone = script.is_alone;
         let kept = script.is_common();
         let mut answers = Answers::default();
         let mut failure = None;
@@ -370,28 +371,17 @@ impl Writer {
         let done = answers.changed.len();
         if let Some(error) = failure {
             let (first, last) = (begins && done == 0, commits && done + 1 >= statements);
-            return Err(self.recover(error, first, last).await);
+            return Err(match fault_of(&error, first, last && !is_alone) {
+                // SQLite has taken its own transaction back.
+                None if is_alone => Fault::Refused(error),
+                None => self.roll_back(error).await,
+                Some(fault) => fault,
+            });
         }
         if done != statements {
             return Err(Fault::Stop("the database answered only part of a commit".to_owned()));
         }
         Ok(answers)
-    }
-
-    /// What a failed statement means, be it the one that begins, the one that commits, or one between.
-    async fn recover(&mut self, error: sqlx::Error, begins: bool, commits: bool) -> Fault {
-        let code = error
-            .as_database_error()
-            .and_then(|error| error.code()?.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        if begins && code == Some(code::BUSY) {
-            return Fault::Contended;
-        }
-        let members_fault = matches!(code, Some(code::CONSTRAINT | code::TOO_BIG | code::MISMATCH));
-        if !members_fault || begins || commits {
-            return Fault::Stop(error.to_string());
-        }
-        self.roll_back(error).await
     }
 
     async fn roll_back(&mut self, error: sqlx::Error) -> Fault {
@@ -401,6 +391,18 @@ impl Writer {
             Err(rollback) => Fault::Stop(format!("{error}; and rolling back: {rollback}")),
         }
     }
+}
+
+/// What a failed statement means, be it the one that begins, the one that commits, or one between; none where it is a
+/// member's fault and all is to be taken back.
+fn fault_of(error: &sqlx::Error, begins: bool, commits: bool) -> Option<Fault> {
+    let code =
+        error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok()).map(|code| code & 0xff);
+    if begins && code == Some(code::BUSY) {
+        return Some(Fault::Contended);
+    }
+    let members_fault = matches!(code, Some(code::CONSTRAINT | code::TOO_BIG | code::MISMATCH));
+    (!members_fault || commits).then(|| Fault::Stop(error.to_string()))
 }
 
 fn verdicts(members: &[Member], checks: &[Check], answers: &Answers) -> Vec<Result<(), Error>> {

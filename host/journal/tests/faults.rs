@@ -15,7 +15,7 @@ use support::{event, new_run, options_in};
 use vfs::{Failure, Fault, Watch};
 use windlass_journal::{Error, NewMessage, RunId, Store};
 
-const APPENDS: u64 = 30;
+const APPENDS: u64 = 45;
 /// At least so many failures are tried.
 const POINTS: usize = 1000;
 
