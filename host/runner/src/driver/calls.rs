@@ -12,7 +12,7 @@ use windlass_journal::Store;
 use windlass_journal::artifacts::Artifacts;
 use windlass_sandbox::{Connection, HostFault};
 
-use super::{Driver, Underway};
+use super::{Driver, Manner, Underway};
 use crate::approvals::SignerFiles;
 use crate::audit_log::AuditSink;
 use crate::clock::Clock;
@@ -37,7 +37,8 @@ pub(crate) struct Shared {
 }
 
 impl Driver {
-    /// Starts a call in a task of its own. It ends with exactly one message, cancelled or not.
+    /// Starts a call in a task of its own. It ends with exactly one message, cancelled or not. Where nothing is begun any
+    /// more it is not made: whoever goes on asks for it anew.
     pub(super) fn call(
         &mut self,
         call: CallId,
@@ -45,6 +46,9 @@ impl Driver {
         item: Option<Arc<str>>,
         request: CallRequest,
     ) {
+        if self.leaving.is_some() || self.manner == Manner::Note {
+            return;
+        }
         let (cancel, cancelled) = oneshot::channel();
         let writes = request.phase.name().writes();
         self.calls.insert(call, Underway { cancel: Some(cancel), writes });

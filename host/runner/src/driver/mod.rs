@@ -1,7 +1,8 @@
 //! Drives one run: hands observations to the machine and carries its commands out, in order.
 //!
 //! The driver alone writes the run's journal. Invariant: a command that stands behind a commit is not begun before the
-//! commit is durable.
+//! commit is durable, but for calls that only read: those are made while the disk is waited for, so that a step's plan
+//! costs nothing where it follows another step's result.
 
 mod calls;
 mod mail;
@@ -195,7 +196,11 @@ impl Driver {
         let mut ending = None;
         self.show_samples(&commands);
         self.tell_refusals(&commands, &message);
-        for command in commands {
+        let mut commands = VecDeque::from(commands);
+        while let Some(command) = commands.pop_front() {
+            if matches!(command, Command::Commit) {
+                self.begin_reads(&mut commands);
+            }
             if let Some(end) = self.carry_out(command).await? {
                 ending = Some(end);
             }
@@ -332,12 +337,7 @@ impl Driver {
                     let _gone = cancel.send(());
                 }
             }
-            Command::Call { call, step, item, request } => {
-                // Whoever goes on asks for it anew.
-                if self.leaving.is_none() && self.manner != Manner::Note {
-                    self.call(call, step, item, request);
-                }
-            }
+            Command::Call { call, step, item, request } => self.call(call, step, item, request),
             // Shown and told before the events that came of them.
             Command::Sampled { .. } | Command::Watched { .. } | Command::Refused { .. } => (),
             Command::Report => {
@@ -367,6 +367,18 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    /// Begins the calls that have no effect, whatever they stand behind.
+    fn begin_reads(&mut self, commands: &mut VecDeque<Command>) {
+        for command in std::mem::take(commands) {
+            match command {
+                Command::Call { call, step, item, request } if !request.phase.name().writes() => {
+                    self.call(call, step, item, request);
+                }
+                command => commands.push_back(command),
+            }
+        }
     }
 
     fn show_samples(&self, commands: &[Command]) {
