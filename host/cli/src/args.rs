@@ -176,6 +176,9 @@ pub(crate) struct Run {
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) name: RunName,
+    /// Where another process drives the run: wait until it stands still, and answer with its exit code
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Why; goes into the record
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<String>,
@@ -186,13 +189,16 @@ pub(crate) struct Stop {
 pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) name: RunName,
+    /// Where another process drives the run: wait until it stands still, and answer with its exit code
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Show what would be taken back, and write nothing anywhere
-    #[arg(long, conflicts_with = "reason")]
+    #[arg(long, conflicts_with_all = ["reason", "wait"])]
     pub(crate) plan: bool,
     /// Only this step, with everything applied that depends on it; repeat for more
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
-    /// Also what lies before the commit of the run
+    /// Also what lies before the commit of the run; needs a reason
     #[arg(long)]
     pub(crate) past_commit: bool,
     /// Why; goes into the record
@@ -301,6 +307,9 @@ pub(crate) struct Verify {
 pub(crate) struct Resume {
     #[command(flatten)]
     pub(crate) name: RunName,
+    /// Where another process drives the run: wait until it stands still, and answer with its exit code
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// The step that failed or asks; `undo/ID` for the undo of a step
     #[arg(long, value_name = "ID", requires = "fate")]
     pub(crate) step: Option<String>,

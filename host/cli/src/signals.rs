@@ -8,25 +8,23 @@ use windlass_runner::Signals;
 use crate::app::App;
 use crate::output::Printer;
 
-/// For a run in the foreground: the first ctrl-c pauses it, the second cancels it and cuts off what is being applied. A
-/// polite end pauses it, so that it is left in good order.
+/// For a run in the foreground: the first ctrl-c pauses it, the second cancels it and cuts off what is being applied, or
+/// only leaves it where nothing is. A polite end pauses it, so that it is left in good order.
 pub(crate) fn of_run(printer: Printer) -> Signals {
     let (sender, person) = mpsc::channel(WORDS);
     let (leaving, leave) = watch::channel(false);
     tokio::spawn(async move {
         let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-        let mut pressed = 0_u32;
+        let mut pressed = false;
         loop {
             let observation = tokio::select! {
                 key = tokio::signal::ctrl_c() => {
                     if key.is_err() {
                         return;
                     }
-                    pressed += 1;
-                    match pressed {
-                        1 => printer.talk("pausing; what is being applied comes to its end. Once more to cut it off and cancel the run"),
-                        2 => printer.talk("cancelling the run"),
-                        _ => (),
+                    // What comes of the second one is an event, or the end of the process.
+                    if !std::mem::replace(&mut pressed, true) {
+                        printer.talk(PAUSING);
                     }
                     Observation::Interrupt { who: App::who() }
                 }
@@ -47,6 +45,9 @@ pub(crate) fn of_run(printer: Printer) -> Signals {
     });
     Signals { person, leave }
 }
+
+const PAUSING: &str = "pausing; what is being applied comes to its end. Once more to cut it off and cancel the run, \
+                       or, where nothing is being applied any more, to leave it paused";
 
 /// So many words of a person may wait to be heard.
 const WORDS: usize = 4;

@@ -145,6 +145,11 @@ impl Reads {
         })
     }
 
+    /// Whether nothing was asked at all.
+    pub(crate) const fn is_none(self) -> bool {
+        self.succeeded == 0 && self.failed == 0 && self.denied == 0
+    }
+
     /// Why a plan made with these can't say that an effect is in place, if it can't: something it asked was not
     /// answered. None where it asked nothing, since what is in place may follow from the input alone.
     pub(crate) fn doubt(self) -> Option<String> {

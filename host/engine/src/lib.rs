@@ -9,6 +9,7 @@ mod command;
 mod compare;
 mod event;
 mod failure;
+mod horizon;
 mod identity;
 mod layout;
 mod machine;
@@ -32,6 +33,7 @@ pub use event::{
     PinnedText, Prepared, RollbackStarted, RunCreated, Samples,
 };
 pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
+pub use horizon::may_be_taken_back;
 pub use identity::{Direction, EffectId, Millis};
 pub use machine::Machine;
 pub use preview::{UndoOutcome, UndoPreview, UndoPreviewCommand, UndoRow};

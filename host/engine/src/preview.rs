@@ -14,6 +14,7 @@ use windlass_runbook::wit::ActionKind;
 
 use crate::command::{CallId, CallKind, CallReport, CallRequest, Returned};
 use crate::failure::CallFailure;
+use crate::horizon::named;
 use crate::identity::{Direction, EffectId};
 use crate::layout::{Layout, Role};
 use crate::machine::PLAN_MS;
@@ -118,7 +119,7 @@ impl UndoPreview {
     /// Where a step is not there, or nothing of it is to be taken back.
     pub fn new(runbook: Arc<Runbook>, state: State, only: &[String]) -> Result<Self, Refusal> {
         let layout = Layout::new(runbook);
-        let named = named_steps(&layout, &state, only)?;
+        let named = named(&layout, &state, only).map_err(|message| Refusal { message })?;
         let scope = (!named.is_empty()).then(|| layout.downstream(&named));
         let entries: Vec<Entry> = backwards(&layout)
             .into_iter()
@@ -232,19 +233,6 @@ fn call_of(step: &Step, done: &Work, undo: Option<&Work>) -> Result<CallKind, Bo
             _ => Err(Box::new(UndoOutcome::NoUndo)),
         },
     }
-}
-
-fn named_steps(layout: &Layout, state: &State, only: &[String]) -> Result<Vec<usize>, Refusal> {
-    let named = only.iter().map(|path| {
-        let step = layout.find(path).filter(|step| layout.role(*step) == Role::Main);
-        let step = step.ok_or_else(|| Refusal { message: format!("the run has no step `{path}`") })?;
-        if state.step(path).is_some_and(crate::state::StepState::is_listed) {
-            Ok(step)
-        } else {
-            Err(Refusal { message: format!("there is nothing of step `{path}` to take back") })
-        }
-    });
-    named.collect()
 }
 
 /// The steps in an order in which they could be taken back one by one.

@@ -267,9 +267,10 @@ impl State {
             Event::InputChanged { input, .. } => work.given = Some(Arc::clone(input)),
             Event::Unchanged { .. } => work.retry_at = None,
             Event::Accepted { .. } => work.resolve(Effect::Accepted),
-            Event::QuestionAsked { message, plan, .. } => {
+            Event::QuestionAsked { message, plan, blind, .. } => {
                 work.phase = Phase::Asking;
-                work.question = Some(Question { message: message.clone(), plan: plan.clone(), since: at });
+                work.question =
+                    Some(Question { message: message.clone(), plan: plan.clone(), since: at, blind: *blind });
             }
             Event::OperatorAnswered { answer, .. } => {
                 work.question = None;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Answer;
 use crate::request::Request;
-use crate::state::State;
+use crate::state::{Stand, State};
 use crate::words::Phase;
 use crate::work::Work;
 
@@ -26,6 +26,10 @@ crate::words::words! {
         Settling = "settling",
         /// It goes back.
         Undoing = "undoing",
+        /// A person has cancelled it on its way forward, and what is being applied comes to its end.
+        Cancelling = "cancelling",
+        /// A person has ended it, or its way back, and what is being written comes to its end.
+        Ending = "ending",
         /// Its verdict is decided, and finally steps run.
         Closing = "closing",
         /// Nothing more happens.
@@ -113,6 +117,7 @@ pub type Rule = Result<&'static str, &'static str>;
 
 const ENDED: Rule = Err("the run has ended");
 const CLOSING: Rule = Err("the verdict of the run is decided");
+const CANCELLED: Rule = Err("the run was cancelled");
 const BY_STEP: Rule = Ok("as the step stands");
 
 impl Verb {
@@ -150,6 +155,10 @@ impl RunStand {
             Self::Ended
         } else if state.verdict().is_some() {
             Self::Closing
+        } else if state.terminated().is_some() || (state.cancelled().is_some() && state.goes_back()) {
+            Self::Ending
+        } else if state.cancelled().is_some() {
+            Self::Cancelling
         } else if state.goes_back() && state.is_settling() {
             Self::Settling
         } else if state.goes_back() {
@@ -175,6 +184,12 @@ impl RunStand {
             (Self::Closing, Verb::Resume) => Ok("the finally steps go on"),
             (_, Verb::Terminate) => Ok("calls are cut off, and the run ends at once"),
             (Self::Closing, _) => CLOSING,
+            (Self::Cancelling | Self::Ending, Verb::Pause) => Ok("no finally step starts"),
+            (Self::Cancelling | Self::Ending, Verb::Resume) => Ok("the finally steps go on"),
+            (Self::Cancelling, Verb::Rollback) => Ok("the run goes back instead"),
+            (Self::Ending, Verb::Rollback) => Err("the run is about to end: roll it back when it has ended"),
+            (Self::Cancelling, _) => CANCELLED,
+            (Self::Ending, _) => Err("the run is about to end"),
             (Self::Settling | Self::Undoing, Verb::Pause) => Ok("no further undo starts"),
             (Self::Settling | Self::Undoing, Verb::Resume) => Ok("failed undos begin anew"),
             (Self::Settling | Self::Undoing, Verb::Cancel) => {
@@ -210,7 +225,7 @@ impl StepStand {
             (Phase::Asking, false) => Self::Asking,
             (Phase::Failed, false) => Self::Failed,
             (Phase::Succeeded | Phase::Skipped, false) => Self::Done,
-            (Phase::Retrying | Phase::Waiting, false) => Self::Waiting,
+            (Phase::Retrying | Phase::Waiting | Phase::Scheduled, false) => Self::Waiting,
             (_, false) => Self::Busy,
         }
     }
@@ -324,7 +339,24 @@ pub fn allowed(state: &State, request: &Request) -> Result<(), Refusal> {
     };
     let stand = match StepStand::of(work, undo, !undo && state.is_undone(step)) {
         StepStand::Failed if state.approval(step).is_some() => StepStand::Unapproved,
+        // Its time is over while the run is paused, and what comes of that is still to come.
+        StepStand::Busy if state.approval(step).is_some_and(|approval| approval.stand == Stand::Expired) => {
+            StepStand::Unapproved
+        }
         stand => stand,
     };
-    stand.rule(verb).map(|_| ()).map_err(|why| Refusal { message: format!("can't {verb} {name}: {why}") })
+    let refused = |why: &str| Refusal { message: format!("can't {verb} {name}: {why}") };
+    stand.rule(verb).map_err(refused)?;
+    match (&work.question, request) {
+        (Some(question), Request::Answer { answer: Answer::Restore, .. }) if !question.may_be_restored() => {
+            Err(refused(&format!("its undo has nothing to put back: {}", question.message)))
+        }
+        (Some(question), Request::Answer { answer: Answer::NotApplied, .. }) if undo && question.blind => {
+            Err(refused(&format!(
+                "its undo looks at nothing, so it would say the same: {}",
+                question.message
+            )))
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use windlass_runbook::outcome::{Attempt, Plan};
+use windlass_runbook::outcome::{Attempt, Plan, Status};
 
 use crate::event::{AttemptRef, CallName, Prepared};
 use crate::failure::{CallFailure, Measured, StepFailure};
@@ -118,6 +118,16 @@ pub struct Question {
     pub plan: Option<Arc<Plan>>,
     /// Since when it is asked.
     pub since: Millis,
+    /// Whether the plan looked at nothing, so that another one would say the same.
+    pub blind: bool,
+}
+
+impl Question {
+    /// Whether what was there before can be put back over what is there now: only a conflict tells both.
+    #[must_use]
+    pub fn may_be_restored(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| matches!(plan.status, Status::Conflict(_)))
+    }
 }
 
 #[expect(clippy::derivable_impls, reason = "a macro makes the enum")]

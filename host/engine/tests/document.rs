@@ -18,7 +18,9 @@ is in [operating.md](operating.md).
 
 A run goes `queued → running → settling → undoing → closing → ended`, as far as each applies, and is `held` on the way
 whenever something keeps it from going forward. It is *settling* while it goes back and effects of the way forward have
-not ended, *undoing* while it goes back after that, and *closing* while its finally steps run.
+not ended, *undoing* while it goes back after that, and *closing* while its finally steps run. What a person cancels is
+*cancelling*, and a way back that is cancelled, or anything that is terminated, *ending*, until what is being written has
+come to its end.
 
 | verb | typed as |
 | --- | --- |

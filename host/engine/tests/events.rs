@@ -170,7 +170,13 @@ fn about_steps() -> Vec<Event> {
         },
         Event::AttemptsResolved { step: step(), item: item(), effect: Effect::Adopted, plan: plan() },
         Event::Accepted { step: step(), item: item(), message: "no answer".into() },
-        Event::QuestionAsked { step: step(), item: item(), message: "no answer".into(), plan: Some(plan()) },
+        Event::QuestionAsked {
+            step: step(),
+            item: item(),
+            message: "no answer".into(),
+            plan: Some(plan()),
+            blind: false,
+        },
         Event::OperatorAnswered {
             step: step(),
             item: item(),

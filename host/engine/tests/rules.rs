@@ -237,7 +237,10 @@ fn rule_4_a_lost_effect_that_still_differs_is_had_again_if_that_is_safe() {
     assert_eq!(run.start(), Outcome::Held(vec![Hold::Unknown]));
     let (step, _, question) = run.state().questions().next().unwrap();
     assert_eq!(step, "make");
-    assert_eq!(question.message, "the effect seems not to be there, but repeating it may do harm");
+    assert_eq!(
+        question.message,
+        "it failed: it is reply-lost (reply-lost); the effect seems not to be there, but repeating it may do harm"
+    );
 }
 
 #[test]

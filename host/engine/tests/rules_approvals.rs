@@ -201,7 +201,7 @@ fn each_role_is_wanted_and_a_person_counts_once_in_each() {
     assert_eq!(run.approves("sign", "bob", &["owner"]), WAITS);
     assert!(run.refused.pop().unwrap().contains("already"));
     assert_eq!(run.approves("sign", "eve", &["guest"]), WAITS);
-    assert!(run.refused.pop().unwrap().contains("wants one of owner, security"));
+    assert!(run.refused.pop().unwrap().contains("takes the word of owner or security; eve has guest"));
     assert_eq!(run.approves("sign", "cem", &["owner"]), WAITS);
     assert_eq!(run.approves("sign", "dan", &["security"]), SUCCEEDED);
 }

@@ -13,6 +13,7 @@ use support::*;
 use windlass_engine::{
     Answer, Asked, CallKind, CallReport, Cause, Event, Hold, Millis, Observation, Parent, ParentKind, Reads,
     Request, RunCreated, SkipReason, UndoOutcome, UndoPreview, UndoPreviewCommand, Verdict, World,
+    may_be_taken_back,
 };
 use windlass_runbook::model::{
     Invocation, OnFailure, RollbackOrder, RollbackStep, Runbook, Step, StepBody, Undo,
@@ -928,6 +929,54 @@ fn a_child_run_limited_to_a_step_that_is_not_there_takes_nothing_back() {
     run.restart();
     assert_eq!(run.start(), FAILED);
     assert_eq!(run.had("a"), 1);
+}
+
+#[test]
+fn a_child_run_limited_to_a_step_ends_partial_and_names_what_it_left() {
+    let book = || chain(vec![undoable("a"), undoable("b"), undoable("c")]);
+    let limited = |only: &str| {
+        let mut parent = Driver::new(book());
+        assert_eq!(parent.start(), SUCCEEDED);
+        let mut run = follower(&parent, ParentKind::Rollback, book());
+        let Event::RunCreated(created) = &mut run.journal[0].0 else { panic!("it begins with its creation") };
+        created.parent.as_mut().unwrap().only = vec![only.into()];
+        run.restart();
+        (run.start(), run)
+    };
+    let (outcome, run) = limited("b");
+    assert_eq!(outcome, Outcome::Ended(Verdict::Partial, false));
+    assert_eq!((run.had("a"), run.had("b"), run.had("c")), (1, 0, 0), "c came after b");
+    let decided = run.state().verdict().unwrap();
+    assert_eq!(decided.reason, "second thoughts; taken back in part, as asked for; left as it is: `a`");
+    assert_eq!(decided.world, World::Mixed);
+    assert_eq!(limited("a").0, ROLLED_BACK, "nothing is left");
+}
+
+#[test]
+fn an_ended_run_is_taken_back_past_its_commit_only_by_word() {
+    let book = chain(vec![undoable("a"), undoable("b").commits(), undoable("c"), read("look")]);
+    let mut parent = Driver::new(book.clone());
+    assert_eq!(parent.start(), SUCCEEDED);
+    let may = |only: &[&str], past_commit| {
+        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+        let runbook = std::sync::Arc::new(book.clone());
+        may_be_taken_back(runbook, parent.state(), &only, past_commit).map_err(|refusal| refusal.message)
+    };
+    let needs = Err("the run is past its commit: rolling back needs --past-commit".to_owned());
+    assert_eq!(may(&[], false), needs);
+    assert_eq!(may(&["b"], false), needs, "what commits came before the commit");
+    assert_eq!(may(&["c"], false), Ok(()));
+    assert_eq!(may(&[], true), Ok(()));
+    assert_eq!(may(&["look"], true), Err("there is nothing of step `look` to take back".to_owned()));
+    assert_eq!(may(&["nope"], true), Err("the run has no step `nope`".to_owned()));
+}
+
+#[test]
+fn past_the_commit_a_rollback_needs_a_reason() {
+    let mut run = Driver::new(chain(vec![going_back("a").commits(), breaks("check")]));
+    run.start();
+    run.ask(Request::Rollback { reason: " ".into(), only: Vec::new(), past_commit: true });
+    assert_eq!(run.refused, ["rolling back past the commit needs a reason"]);
 }
 
 #[test]

@@ -48,5 +48,5 @@ pub use inbox::{Message, NewMessage};
 pub use lock::Owner;
 pub use report::{Broken, Fault, Gap, Outcome, RunReport, State, VerifyReport, Voucher};
 pub use run_writer::RunWriter;
-pub use store::{Store, StoreOptions};
+pub use store::{Claim, Store, StoreOptions};
 pub use writer::WriterStats;

@@ -24,6 +24,7 @@ pub struct Owner {
 }
 
 /// A held lock; dropping it frees the run.
+#[derive(Debug)]
 pub(crate) struct RunLock {
     _file: File,
 }

@@ -38,6 +38,13 @@ pub struct StoreOptions {
     pub create: bool,
 }
 
+/// Keeps every other process from owning a run. Dropping it lets them.
+#[derive(Debug)]
+pub struct Claim {
+    /// Held, not read.
+    _lock: RunLock,
+}
+
 /// An open store. Share it in an `Arc`; all methods take `&self`.
 pub struct Store {
     options: StoreOptions,
@@ -196,6 +203,15 @@ impl Store {
         let mut owner = RunWriter::new(self.writing(writer, signer), run.clone(), key, place, lock).raising();
         owner.append(Vec::new()).await?;
         Ok(owner)
+    }
+
+    /// Keeps a run from being owned or claimed by anybody else while the claim is held, and writes nothing: for what is
+    /// to be decided once about a run that has ended, such as which run follows it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another process owns or claims it; [`Error::Io`].
+    pub async fn claim(&self, run: &RunId) -> Result<Claim, Error> {
+        Ok(Claim { _lock: RunLock::acquire(&self.locks(), run).await? })
     }
 
     /// The process that owns a run at this moment, if any.

@@ -13,6 +13,7 @@ mod daemon;
 mod directories;
 mod driver;
 mod error;
+mod follow;
 mod host;
 mod inbox;
 pub mod planning;

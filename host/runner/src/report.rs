@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use windlass_engine::{Phase, Span, State, Work};
+use windlass_engine::{Millis, Phase, Span, State, Work};
 use windlass_runbook::model::{Runbook, Step};
 use windlass_sandbox::plain_text;
 
@@ -28,6 +28,7 @@ pub struct Report<'a> {
     state: &'a State,
     runbook: Option<&'a Runbook>,
     interrupted: bool,
+    now: Option<Millis>,
 }
 
 /// One line of the record.
@@ -57,13 +58,20 @@ impl<'a> Report<'a> {
     /// The record of a run whose runbook is at hand.
     #[must_use]
     pub const fn new(state: &'a State, runbook: Option<&'a Runbook>) -> Self {
-        Self { state, runbook, interrupted: false }
+        Self { state, runbook, interrupted: false, now: None }
     }
 
     /// Tells whether any process drives the run now. One that is neither held nor over and has none was interrupted.
     #[must_use]
     pub fn driven(mut self, driven: bool) -> Self {
         self.interrupted = !driven && self.state.ended().is_none() && self.state.holds().is_empty();
+        self
+    }
+
+    /// Tells what time it is, for a run that nobody drives: what was to happen by then is over, though no event says so.
+    #[must_use]
+    pub const fn at(mut self, now: Millis) -> Self {
+        self.now = Some(now);
         self
     }
 

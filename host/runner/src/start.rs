@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use windlass_engine::{
     Event, FORMAT, Machine, Millis, Parent, ParentKind, PinnedPlugin, RunCreated, State, Verdict, World,
-    default_t,
+    default_t, may_be_taken_back,
 };
 use windlass_journal::{NewRun, RunId, Store};
 use windlass_runbook::model::{Runbook, WhenBusy};
@@ -14,6 +14,7 @@ use crate::catalog::Plugins;
 use crate::clock::Clock;
 use crate::driver::{Ending, Manner, Signals, stored};
 use crate::error::RunError;
+use crate::follow;
 use crate::host::Host;
 use crate::prepare::Prepared;
 use crate::project::Project;
@@ -98,6 +99,10 @@ pub async fn create(host: &Host, new: NewRunbook<'_>) -> Result<Created, RunErro
     let parent = in_group(&host.store, &runbook, &new.leftovers).await?;
     let prepared =
         Prepared::new(Arc::clone(&runbook), new.plugins, &new.inputs, &host.sandbox, &host.variable).await?;
+    let claim = match &new.leftovers {
+        Leftovers::Continue(run) => Some(follow::alone(&host.store, run).await?),
+        Leftovers::Refuse | Leftovers::Ignore { .. } => None,
+    };
     let clock = Clock::starting(0);
     let id = RunId::random()?;
     let t = new.at.or_else(|| default_t(&runbook, clock.now()));
@@ -123,14 +128,17 @@ pub async fn create(host: &Host, new: NewRunbook<'_>) -> Result<Created, RunErro
         .plugins()
         .map(|(_, plugin)| (plugin.digest.to_string(), Arc::clone(&plugin.bytes)))
         .collect();
-    begin(host, created, components, new.detached, Arc::new(prepared), clock).await
+    let made = begin(host, created, components, new.detached, Arc::new(prepared), clock).await;
+    drop(claim);
+    made
 }
 
 /// Makes the child run that takes back what an ended run has left. `only` limits it to those steps, with everything
 /// applied that depends on them.
 ///
 /// # Errors
-/// [`RunError::NotEnded`]; what keeps the pinned runbook from being prepared here; the store's.
+/// [`RunError::NotEnded`]; [`RunError::Refused`] where another run has taken over what it left, where it crosses the
+/// commit unasked, or a step is not there; what keeps the pinned runbook from being prepared here; the store's.
 pub async fn create_rollback(
     host: &Host,
     of: &RunId,
@@ -143,15 +151,17 @@ pub async fn create_rollback(
         return Err(RunError::NotEnded);
     }
     let pinned = parent.created()?;
-    if let Some(message) = taken_up_already(&host.store, &parent).await? {
+    if let Some(message) = follow::taken_up_already(&host.store, &parent).await? {
         return Err(RunError::Refused { message });
     }
     let prepared = host.shelf.prepared(&host.store, pinned, &host.sandbox, &host.variable).await?;
-    for path in &only {
-        if !prepared.runbook.steps.iter().any(|step| step.id == *path) {
-            return Err(RunError::Refused { message: format!("the run has no step `{path}`") });
-        }
+    let refused = |message: String| RunError::Refused { message };
+    may_be_taken_back(Arc::clone(&prepared.runbook), &parent.state, &only, past_commit)
+        .map_err(|refusal| refused(refusal.to_string()))?;
+    if past_commit && reason.trim().is_empty() {
+        return Err(refused("rolling back past the commit needs a reason".to_owned()));
     }
+    let claim = follow::alone(&host.store, of).await?;
     let clock = Clock::starting(parent.state.last_at());
     let id = RunId::random()?;
     let created = RunCreated {
@@ -162,35 +172,9 @@ pub async fn create_rollback(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..pinned.clone()
     };
-    begin(host, created, Vec::new(), false, prepared, clock).await
-}
-
-/// Why what an ended run has left is not its own any more, if another run has taken it over: undone twice, an effect
-/// is undone once too often, and what a later run has done looks like this one's.
-async fn taken_up_already(store: &Store, parent: &Recorded) -> Result<Option<String>, RunError> {
-    let later = store.runs().await?.into_iter().filter(|run| run.started_ms >= parent.state.started_at());
-    for row in later.filter(|run| run.id != parent.id) {
-        let run = Recorded::read(store, row.id).await?;
-        let Some(of) = run.created()?.parent.as_ref().filter(|of| of.run == parent.id.as_str()) else {
-            continue;
-        };
-        let id = &run.id;
-        return Ok(Some(match (of.kind, run.state.ended()) {
-            (ParentKind::Ignore, _) => continue,
-            (_, None) => {
-                format!("run {id} has taken over what it left; to go on with it: windlass resume {id}")
-            }
-            (ParentKind::Rollback, Some(_)) if run.state.world() == World::Restored => {
-                format!("run {id} has taken it back already: windlass show {id}")
-            }
-            (_, Some(_)) => {
-                format!(
-                    "run {id} has taken over what it left; to take back what that has: windlass rollback {id}"
-                )
-            }
-        }));
-    }
-    Ok(None)
+    let made = begin(host, created, Vec::new(), false, prepared, clock).await;
+    drop(claim);
+    made
 }
 
 /// The first commit of a run.
@@ -214,7 +198,9 @@ async fn begin(
     };
     let mut first = Vec::with_capacity(2);
     let inherited = match &created.parent {
-        Some(parent) if parent.kind != ParentKind::Ignore => Some(inherited(&host.store, parent).await?),
+        Some(parent) if parent.kind != ParentKind::Ignore => {
+            Some(follow::inherited(&host.store, parent).await?)
+        }
         _ => None,
     };
     first.push((at, Event::RunCreated(Box::new(created))));
@@ -224,12 +210,6 @@ async fn begin(
     let writer = host.store.create_run(new, events).await?;
     let machine = Machine::new(Arc::clone(&prepared.runbook), state);
     Ok(Created { id, taken: Taken { machine, writer, prepared, clock }, first })
-}
-
-/// What a run takes over from the one that it follows.
-async fn inherited(store: &Store, parent: &Parent) -> Result<Event, RunError> {
-    let of = Recorded::read(store, RunId::parse(&parent.run)?).await?;
-    Ok(Event::UndoListInherited { run: parent.run.clone(), entries: of.state.inheritance(parent.kind) })
 }
 
 /// Finds out whether a run of this group may be made now, and what it takes over.
@@ -265,7 +245,13 @@ async fn in_group(
         Leftovers::Continue(run) | Leftovers::Ignore { run, .. } if *run != last => {
             Err(RunError::NotLast { group: group.clone(), last })
         }
-        Leftovers::Continue(_) => Ok(Some(parent(ParentKind::Continue, ""))),
+        Leftovers::Continue(_) => {
+            if recorded.state.ended().is_none() {
+                return Err(RunError::NotEnded);
+            }
+            follow::has_all(runbook, &recorded)?;
+            Ok(Some(parent(ParentKind::Continue, "")))
+        }
         Leftovers::Ignore { reason, .. } => Ok(Some(parent(ParentKind::Ignore, reason))),
     }
 }

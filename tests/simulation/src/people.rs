@@ -40,7 +40,8 @@ pub(crate) fn answer(
     world: &mut World,
     rules: &mut Rules,
 ) -> Option<Request> {
-    let (step, item, _) = state.questions().next()?;
+    let (step, item, question) = state.questions().next()?;
+    let (restorable, blind) = (question.may_be_restored(), question.blind);
     let place: Place = (step.to_owned(), item.map(str::to_owned));
     let reason = WHY.to_owned();
     let request = |answer| {
@@ -60,14 +61,18 @@ pub(crate) fn answer(
             waive(world, &forward);
             request(Answer::Leave)
         }
-        2 => request(Answer::NotApplied),
+        2 if !blind => request(Answer::NotApplied),
         3 => {
             waive(world, &forward);
             Some(Request::Skip { step: place.0.clone(), item: place.1.clone(), reason: reason.clone() })
         }
-        _ => {
+        _ if restorable => {
             rules.may_restore(place.clone());
             request(Answer::Restore)
+        }
+        _ => {
+            waive(world, &forward);
+            request(Answer::Leave)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use windlass_engine::{
-    CallKind, Command, Event, Millis, Phase, RollbackStarted, Stand, State, StepFailure, Verdict,
+    CallKind, Command, Event, Hold, Millis, Phase, RollbackStarted, Stand, State, StepFailure, Verdict,
     World as Left,
 };
 use windlass_runbook::model::{OnExpiry, OnFailure, Runbook, StepBody, Undo};
@@ -166,6 +166,11 @@ impl Rules {
                 }
             }
             Event::RollbackStarted(started) => self.rollback_started(started, at, before)?,
+            Event::StepFailed { step, failure: StepFailure::Expired { .. }, .. }
+                if before.is_held_for(Hold::Operator) =>
+            {
+                return broken("an expiry comes to nothing in a pause", step.to_string());
+            }
             Event::RollbackFinished => self.rollback = None,
             Event::CancelRequested { .. } | Event::TerminateRequested { .. } => self.cancelled = true,
             Event::Committed { .. } => self.committed = true,
@@ -213,6 +218,11 @@ impl Rules {
         if by_itself && expired {
             return broken("an approval that expired holds the run where it says so", started.who.clone());
         }
+        if by_itself && self.cancelled {
+            return broken("what a person cancelled does not turn back by itself", format!("{started:?}"));
+        }
+        // Who asks for the way back after a cancel wants that instead.
+        self.cancelled = false;
         self.rollback = Some((at, started.grace_ms));
         Ok(())
     }

@@ -52,7 +52,7 @@ pub(crate) async fn run(app: &App, asked: &Word, decision: Decision) -> Result<E
         given.role.as_deref().unwrap_or_default(),
         given.key
     ));
-    ask_of(app, store, recorded, vec![Request::Approve { given: Box::new(given) }], Alone::Note).await
+    ask_of(app, store, recorded, vec![Request::Approve { given: Box::new(given) }], Alone::Note, false).await
 }
 
 /// What is asked, as a person reads it before signing.

@@ -103,7 +103,8 @@ pub(crate) async fn sum_up(
     runbook: Option<&Runbook>,
 ) -> Result<(), CliError> {
     let recorded = Recorded::read(store, id.clone()).await?;
-    let report = Report::new(&recorded.state, runbook);
+    let now = Clock::starting(recorded.state.last_at()).now();
+    let report = Report::new(&recorded.state, runbook).at(now);
     let took = windlass_engine::Span(report.took_ms());
     app.printer.line(&format!(
         "{} {id}: {} after {took}, started {}",
@@ -137,6 +138,16 @@ fn exit_of(ending: &Ending) -> Exit {
             Verdict::Cancelled => Exit::Cancelled,
             Verdict::Failed => Exit::Failed,
         },
+    }
+}
+
+/// The exit code of a run as it stands in its journal.
+pub(crate) fn exit_of_state(state: &State) -> Exit {
+    match state.ended() {
+        None => Exit::Held,
+        Some(ended) => {
+            exit_of(&Ending::Ended { verdict: ended.verdict, finally_failed: ended.finally_failed })
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn exit_of(rows: &[UndoRow]) -> Exit {
     if is(|outcome| match outcome {
         UndoOutcome::Failed(_) => true,
         UndoOutcome::Planned(plan) => matches!(plan.status, Status::Conflict(_) | Status::Unknown(_)),
-        UndoOutcome::NoUndo => false,
+        UndoOutcome::NoUndo | UndoOutcome::NotNeeded => false,
     }) {
         Exit::Failed
     } else if is(|outcome| matches!(outcome, UndoOutcome::Planned(plan) if plan.status != Status::InPlace)) {
@@ -52,8 +52,9 @@ fn exit_of(rows: &[UndoRow]) -> Exit {
 fn machine_readable(row: &UndoRow) -> Value {
     let (outcome, plan, message) = match &row.outcome {
         UndoOutcome::Planned(plan) => (word(plan), Some(&plan.changes), why(plan).map(str::to_owned)),
-        UndoOutcome::Failed(failure) => ("failed", None, Some(failure.to_string())),
+        UndoOutcome::Failed(failure) => ("failed", None, Some(failure.clone())),
         UndoOutcome::NoUndo => ("no_undo", None, None),
+        UndoOutcome::NotNeeded => ("not_needed", None, None),
     };
     json!({ "step": row.step, "item": row.item, "outcome": outcome, "changes": plan, "message": message })
 }
@@ -82,11 +83,15 @@ fn text(rows: &[UndoRow], style: Style) -> String {
         match &row.outcome {
             UndoOutcome::Planned(plan) => lines.extend(planned(&name, plan, style)),
             UndoOutcome::Failed(failure) => {
-                let why = plain_text(&failure.to_string());
+                let why = plain_text(failure);
                 lines.push(format!("{} {name} can't be planned: {why}", style.sign(Phase::Failed)));
             }
             UndoOutcome::NoUndo => {
                 lines.push(format!("{} {name} stays: its action has no undo", style.sign(Phase::Skipped)));
+            }
+            UndoOutcome::NotNeeded => {
+                let sign = style.sign(Phase::Succeeded);
+                lines.push(format!("{sign} {name} is not needed: the runbook says so"));
             }
         }
     }

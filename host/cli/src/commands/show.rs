@@ -2,7 +2,7 @@
 
 use windlass_engine::{Phase, RunCreated, Span, State, Verdict};
 use windlass_runner::report::Report;
-use windlass_runner::{Daemon, Recorded, rfc3339};
+use windlass_runner::{Clock, Daemon, Recorded, rfc3339};
 use windlass_sandbox::plain_text;
 
 use super::drive::pinned_runbook;
@@ -23,7 +23,8 @@ pub(crate) async fn run(app: &App, asked: &RunName) -> Result<Exit, CliError> {
     // A detached run that rests has no owner, and the daemon goes on with it.
     let driven = store.owner(&recorded.id)?.is_some()
         || (store.run(&recorded.id).await?.detached && Daemon::is_there(&store).unwrap_or(false));
-    let report = Report::new(&recorded.state, runbook.as_deref()).driven(driven);
+    let now = Clock::starting(recorded.state.last_at()).now();
+    let report = Report::new(&recorded.state, runbook.as_deref()).driven(driven).at(now);
     if app.printer.json() {
         app.printer.document(&report.json())?;
         return Ok(Exit::Succeeded);

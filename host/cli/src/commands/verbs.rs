@@ -4,6 +4,7 @@
 //! over if that is what was asked, or records what was asked and leaves it again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use windlass_engine::{Answer, Request};
@@ -29,19 +30,19 @@ pub(crate) enum Alone {
 /// `windlass pause`.
 pub(crate) async fn pause(app: &App, asked: &Stop) -> Result<Exit, CliError> {
     let reason = asked.reason.clone().unwrap_or_default();
-    ask(app, &asked.name, vec![Request::Pause { reason }], Alone::Note).await
+    ask(app, &asked.name, vec![Request::Pause { reason }], Alone::Note, asked.wait).await
 }
 
 /// `windlass cancel`.
 pub(crate) async fn cancel(app: &App, asked: &Stop) -> Result<Exit, CliError> {
     let reason = asked.reason.clone().unwrap_or_default();
-    ask(app, &asked.name, vec![Request::Cancel { reason }], Alone::Drive).await
+    ask(app, &asked.name, vec![Request::Cancel { reason }], Alone::Drive, asked.wait).await
 }
 
 /// `windlass terminate`.
 pub(crate) async fn terminate(app: &App, asked: &Stop) -> Result<Exit, CliError> {
     let reason = asked.reason.clone().unwrap_or_default();
-    ask(app, &asked.name, vec![Request::Terminate { reason }], Alone::Drive).await
+    ask(app, &asked.name, vec![Request::Terminate { reason }], Alone::Drive, asked.wait).await
 }
 
 /// `windlass rollback`.
@@ -57,15 +58,22 @@ pub(crate) async fn rollback(app: &App, asked: &Rollback) -> Result<Exit, CliErr
     if recorded.state.ended().is_some() {
         return drive::child(app, store, &recorded, reason, only, past_commit).await;
     }
-    let request = Request::Rollback { reason, only, past_commit };
-    ask_of(app, store, recorded, vec![request], Alone::Drive).await
+    let request = Request::Rollback { reason: reason.clone(), only: only.clone(), past_commit };
+    let asked_for = ask_of(app, store, recorded, vec![request], Alone::Drive, asked.wait).await;
+    // It may have ended before it heard of it, as what was cancelled does; then a run of its own takes it back.
+    let store = app.existing_store().await?;
+    let now = Recorded::read(&store, id).await?;
+    if now.state.ended().is_some() && now.state.rollback().is_none() {
+        return drive::child(app, store, &now, reason, only, past_commit).await;
+    }
+    asked_for
 }
 
 /// `windlass resume`.
 pub(crate) async fn resume(app: &App, asked: &Resume) -> Result<Exit, CliError> {
     let mut requests: Vec<Request> = asked.step.as_ref().map(|step| about(asked, step)).into_iter().collect();
     requests.push(Request::Resume);
-    ask(app, &asked.name, requests, Alone::Drive).await
+    ask(app, &asked.name, requests, Alone::Drive, asked.wait).await
 }
 
 /// What is asked about a step.
@@ -101,20 +109,28 @@ fn fields(given: &[(String, String)]) -> Map<String, Value> {
     given.iter().map(|(name, text)| (name.clone(), value(text))).collect()
 }
 
-async fn ask(app: &App, name: &RunName, requests: Vec<Request>, alone: Alone) -> Result<Exit, CliError> {
+async fn ask(
+    app: &App,
+    name: &RunName,
+    requests: Vec<Request>,
+    alone: Alone,
+    wait: bool,
+) -> Result<Exit, CliError> {
     let store = app.existing_store().await?;
     let id = app.run_id(&store, &name.run).await?;
     let recorded = Recorded::read(&store, id).await?;
-    ask_of(app, store, recorded, requests, alone).await
+    ask_of(app, store, recorded, requests, alone, wait).await
 }
 
-/// Asks a run, whoever drives it.
+/// Asks a run, whoever drives it. With `wait` the answer is how the run stands when it stands still, not that it was
+/// heard.
 pub(crate) async fn ask_of(
     app: &App,
     store: Store,
     recorded: Recorded,
     mut requests: Vec<Request>,
     alone: Alone,
+    wait: bool,
 ) -> Result<Exit, CliError> {
     if let Some(ended) = recorded.state.ended() {
         return Err(RunError::Ended { verdict: ended.verdict }.into());
@@ -123,11 +139,6 @@ pub(crate) async fn ask_of(
     let id = recorded.id.clone();
     let host = app.host(&store)?;
     if driven(&store, &id).await? {
-        let idle = recorded.state.holds().is_empty() && recorded.state.open_questions() == 0;
-        if idle && requests == [Request::Resume] {
-            let owner = store.owner(&id)?.and_then(|owner| owner.pid);
-            return Err(windlass_journal::Error::Busy { run: id, owner }.into());
-        }
         while !requests.is_empty() {
             let request = requests.remove(0);
             match tell(&host, &recorded, request).await? {
@@ -137,11 +148,7 @@ pub(crate) async fn ask_of(
                 Fate::Waits => break,
             }
             if requests.is_empty() || Recorded::read(&store, id.clone()).await?.state.ended().is_some() {
-                app.printer.talk("the process that drives the run has heard it");
-                if !app.printer.json() {
-                    drive::sum_up(app, &store, &id, None).await?;
-                }
-                return Ok(Exit::Succeeded);
+                return heard(app, &store, &id, wait).await;
             }
         }
     } else if alone == Alone::Note {
@@ -159,6 +166,35 @@ pub(crate) async fn ask_of(
             Ok(Exit::Succeeded)
         }
     }
+}
+
+/// What was asked is done by the process that drives the run: says so, or waits until the run stands still.
+async fn heard(app: &App, store: &Store, id: &RunId, wait: bool) -> Result<Exit, CliError> {
+    if wait {
+        app.printer.talk(&format!("asked; waiting until run {id} stands still"));
+        while driven(store, id).await? && !rests(store, id).await? {
+            tokio::time::sleep(LOOK).await;
+        }
+    } else {
+        app.printer.talk(&format!(
+            "asked, and heard by the process that drives run {id}; how it ends is that process's to answer, or that of \
+             the same command with --wait"
+        ));
+    }
+    let stands = Recorded::read(store, id.clone()).await?;
+    if !app.printer.json() {
+        drive::sum_up(app, store, id, None).await?;
+    }
+    Ok(if wait { drive::exit_of_state(&stands.state) } else { Exit::Succeeded })
+}
+
+/// How often it is looked whether a run stands still.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Whether nothing more happens to a run without a person, also while its process stays.
+async fn rests(store: &Store, id: &RunId) -> Result<bool, CliError> {
+    let row = store.run(id).await?;
+    Ok(row.ended_ms.is_some() || (row.detached && store.owner(id)?.is_none() && row.status == "held"))
 }
 
 /// Whether a process drives the run, or would on hearing of it.

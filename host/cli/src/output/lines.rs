@@ -58,12 +58,7 @@ impl Watcher for PlainLines {
         let _closed = self.printer.line(&self.printer.style().dim(&text));
     }
 
-    fn look(&self, look: &Look<'_>) {
-        // A guard that sees nothing wrong has nothing to say; the change to it is an event.
-        if look.band != Band::Good {
-            let _closed = self.printer.line(&self.printer.style().dim(&format!("  {}", guard_told(look))));
-        }
-    }
+    // Looks of guards are not told one by one: what they see is an event whenever it changes.
 
     fn waiting(&self, reasons: &[Hold], state: &State) {
         // People who are asked, and times that are waited for, have been told when that began.
@@ -73,11 +68,29 @@ impl Watcher for PlainLines {
         for line in Report::new(state, None).next_steps() {
             let _closed = self.printer.line(&format!("  {line}"));
         }
+        if let Some(line) = stays(state) {
+            let _closed = self.printer.line(&format!("  {line}"));
+        }
     }
 
     fn refused(&self, message: &str) {
         self.printer.talk(message);
     }
+}
+
+/// Why a process stays with a run that is paused, and how to leave it; none where it does not.
+pub(crate) fn stays(state: &State) -> Option<String> {
+    if !state.is_held_for(Hold::Operator) || state.goes_back() || state.verdict().is_some() {
+        return None;
+    }
+    let watching = state.guards().iter().filter(|(_, guard)| guard.is_watching());
+    let guards: Vec<String> = watching.map(|(path, _)| format!("`{path}`")).collect();
+    let verb = if guards.len() == 1 { "watches" } else { "watch" };
+    let told = format!(
+        "{} still {verb} and can turn the run back, so this process stays; ctrl-c leaves it paused",
+        guards.join(", ")
+    );
+    (!guards.is_empty()).then_some(told)
 }
 
 /// What a guard sees, in one line.

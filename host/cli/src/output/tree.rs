@@ -20,7 +20,7 @@ use windlass_runner::watch::{Look, Sample, Watcher};
 use windlass_sandbox::plain_text;
 
 use super::Style;
-use super::lines::{guard_told, place};
+use super::lines::{guard_told, place, stays};
 
 /// How often the picture is drawn again while nothing happens, so that times go on.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -395,6 +395,7 @@ impl Watcher for Tree {
 
     fn waiting(&self, _reasons: &[Hold], state: &State) {
         self.stand(state);
+        self.inner().advice.extend(stays(state));
     }
 
     fn progress(&self, step: &str, item: Option<&str>, done: u64, total: Option<u64>, note: &str) {

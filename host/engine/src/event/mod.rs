@@ -243,6 +243,9 @@ pub enum Event {
         /// The plan that could not tell, where there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<Arc<Plan>>,
+        /// Whether that plan looked at nothing, so that another one would say the same.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        blind: bool,
     },
     /// A person said what became of it.
     OperatorAnswered {

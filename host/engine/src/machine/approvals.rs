@@ -18,7 +18,7 @@ use crate::failure::StepFailure;
 use crate::identity::Millis;
 use crate::plan::{PlanCommand, PlanOutcome, PlanRow, Planner};
 use crate::state::{ApprovalState, Stand};
-use crate::words::{Effect, Phase};
+use crate::words::{Effect, Hold, Phase};
 
 /// The approvals of a run in this process.
 #[derive(Debug, Default)]
@@ -76,6 +76,7 @@ impl Machine {
     pub(super) fn approve_step(&mut self, unit: Unit, approval: &Approval) {
         if self.approval_state(unit.step).is_some_and(ApprovalState::is_open)
             || self.approvals.drafts.contains_key(&unit.step)
+            || self.is_expiring(unit.step)
         {
             return;
         }
@@ -212,8 +213,7 @@ impl Machine {
             return Err(format!("the time to approve `{path}` is over"));
         }
         if speaks_as(approval, given).is_empty() {
-            let roles = approval.roles.join(", ");
-            return Err(format!("`{path}` wants one of {roles}, and {} is none of these here", given.who));
+            return Err(wrong_role(approval, given));
         }
         let said = |(before, _): &(ApprovalGiven, Millis)| {
             before.who == given.who && speaks_as(approval, before).is_superset(&speaks_as(approval, given))
@@ -285,7 +285,8 @@ impl Machine {
 
     // --- time ---
 
-    /// Lets requests expire whose time is over.
+    /// Lets requests expire whose time is over. While a person has paused the run that is only written down: what comes
+    /// of it is work, and comes when the run goes on.
     pub(super) fn look_at_approvals(&mut self) {
         if self.approvals.steps.is_empty() || self.state.verdict().is_some() {
             return;
@@ -294,26 +295,38 @@ impl Machine {
             self.approvals.parked.clear();
             return self.drop_drafts();
         }
+        let layout = Arc::clone(&self.layout);
+        let paused = self.state.is_held_for(Hold::Operator);
         for step in self.approvals.steps.clone() {
-            let Some(at) = self.expiry(step) else { continue };
-            if at > self.now {
-                continue;
+            if self.expiry(step).is_some_and(|at| at <= self.now) {
+                self.record(Event::ApprovalExpired { step: layout.path(step) });
+                self.commit();
             }
-            let layout = Arc::clone(&self.layout);
             let Some(approval) = approval_of(&layout, step) else { continue };
-            self.record(Event::ApprovalExpired { step: layout.path(step) });
-            let after_ms = approval.expires_ms.unwrap_or_default();
-            self.close_approval(step, StepFailure::Expired { after_ms });
+            if !paused && self.is_expiring(step) {
+                let after_ms = approval.expires_ms.unwrap_or_default();
+                self.close_approval(step, StepFailure::Expired { after_ms });
+            }
         }
+    }
+
+    /// Whether the time of a request is over, and nothing has come of that yet.
+    fn is_expiring(&self, step: usize) -> bool {
+        self.approval_state(step).is_some_and(|state| state.stand == Stand::Expired)
+            && self.work(Unit::step(step)).is_some_and(|work| work.phase == Phase::Approving)
     }
 
     fn expiry(&self, step: usize) -> Option<Millis> {
         self.approval_state(step).filter(|state| state.is_open())?.request.as_ref()?.expires_at
     }
 
-    /// When the next request expires.
+    /// When the next request expires. Nobody need stay awake for that while the run is paused.
     pub(super) fn approvals_wake(&self) -> Option<Millis> {
-        if self.state.verdict().is_some() || self.state.cancelled().is_some() || self.state.goes_back() {
+        if self.state.is_held_for(Hold::Operator)
+            || self.state.verdict().is_some()
+            || self.state.cancelled().is_some()
+            || self.state.goes_back()
+        {
             return None;
         }
         self.approvals.steps.iter().filter_map(|step| self.expiry(*step)).min()
@@ -407,6 +420,17 @@ fn speaks_as<'a>(approval: &'a Approval, given: &ApprovalGiven) -> BTreeSet<&'a 
         given.roles.contains(role) && given.role.as_ref().is_none_or(|spoken| spoken == *role)
     };
     approval.roles.iter().filter(speaks).map(String::as_str).collect()
+}
+
+/// Why somebody's word does not count, with the roles that they have and those that it takes.
+fn wrong_role(approval: &Approval, given: &ApprovalGiven) -> String {
+    let wanted = approval.roles.join(" or ");
+    let has = if given.roles.is_empty() { "no role".to_owned() } else { given.roles.join(", ") };
+    let spoken = given.role.as_ref().map(|role| format!(" and speaks as {role}")).unwrap_or_default();
+    format!(
+        "`{}` takes the word of {wanted}; {} has {has}{spoken}, so this does not count",
+        given.step, given.who
+    )
 }
 
 /// What the rows of a plan bind.

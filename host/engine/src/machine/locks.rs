@@ -9,6 +9,7 @@ use super::{Machine, millis};
 use crate::command::Command;
 use crate::event::Event;
 use crate::identity::Millis;
+use crate::words::Hold;
 
 /// So often a busy lock is asked for.
 const AGAIN_MS: u64 = 2_000;
@@ -43,11 +44,13 @@ impl Machine {
         let Some(concurrency) = self.concurrency() else { return };
         let group = concurrency.group.clone();
         if self.waits_for_lock() {
-            let due = match self.locking {
-                Locking::Idle => true,
-                Locking::Asked => false,
-                Locking::Busy(at) => at <= self.now,
-            };
+            // Nothing starts while a person holds the run, so others may have their turn.
+            let due = !self.state.is_held_for(Hold::Operator)
+                && match self.locking {
+                    Locking::Idle => true,
+                    Locking::Asked => false,
+                    Locking::Busy(at) => at <= self.now,
+                };
             if due {
                 self.locking = Locking::Asked;
                 self.batch.within.push(Command::Lock { group });
@@ -60,7 +63,7 @@ impl Machine {
     /// When a busy lock is asked for again.
     pub(super) fn lock_wake(&self) -> Option<Millis> {
         match self.locking {
-            Locking::Busy(at) if self.waits_for_lock() => Some(at),
+            Locking::Busy(at) if self.waits_for_lock() && !self.state.is_held_for(Hold::Operator) => Some(at),
             _ => None,
         }
     }

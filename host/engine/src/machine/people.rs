@@ -168,6 +168,7 @@ impl Machine {
     /// Lifts what people and failures hold, and begins anew what failed or, of the way forward, was taken back.
     pub(super) fn resume(&mut self, who: &str) {
         self.interrupts = 0;
+        self.leaves = false;
         self.release(Hold::Operator, who);
         self.forgive_lateness();
         self.release(Hold::Late, who);
@@ -230,14 +231,18 @@ impl Machine {
         self.cut_off(false);
     }
 
-    /// The first time the run is paused, the second time cancelled, with effects cut off.
+    /// The first time the run is paused, the second time cancelled, with effects cut off. Where it is paused and nothing
+    /// is under way any more, the second time the process only leaves it: guards were all that kept it.
     pub(super) fn interrupt(&mut self, who: &str) {
         if self.state.ended().is_some() {
             return;
         }
         self.interrupts += 1;
         self.commit();
-        if self.interrupts > 1 && self.cancel_run(who, "interrupted twice".to_owned()).is_ok() {
+        let drained = self.calls.is_empty() && !self.awaiting_report && !self.is_drafting();
+        if self.interrupts > 1 && drained && self.state.is_held_for(Hold::Operator) {
+            self.leaves = true;
+        } else if self.interrupts > 1 && self.cancel_run(who, "interrupted twice".to_owned()).is_ok() {
             self.cut_off(true);
         } else {
             self.pause(who, "");

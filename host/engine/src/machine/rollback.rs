@@ -13,6 +13,7 @@ use windlass_runbook::model::{OnExpiry, OnFailure, RollbackOrder, StepBody};
 use super::{Machine, Unit, millis};
 use crate::command::Command;
 use crate::event::{Event, ParentKind, RollbackStarted};
+use crate::horizon::{NEEDS_PAST_COMMIT, crosses, named};
 use crate::identity::Millis;
 use crate::layout::{Layout, Mirror, Node, Role};
 use crate::state::Stand;
@@ -46,6 +47,10 @@ pub(super) struct Rollback {
 impl Machine {
     /// A step failed, and something was applied: the run goes back, or is held where it must not by itself.
     pub(super) fn failed_step(&mut self, step: usize, message: String) {
+        if self.state.cancelled().is_some() || self.state.terminated().is_some() {
+            // It ends where it is.
+            return;
+        }
         let path = self.layout.path(step);
         let wanted = !self.expiry_holds(step)
             && match self.layout.step(step).map(|step| step.on_failure) {
@@ -103,10 +108,15 @@ impl Machine {
         only: &[String],
         past_commit: bool,
     ) -> Result<(), String> {
-        let only = self.rollback_scope(only)?;
-        if self.crosses_horizon(&only) && !past_commit {
-            return Err("the run is past its commit: rolling back needs --past-commit".to_owned());
+        let only = named(&self.layout, &self.state, only)?;
+        if !past_commit && crosses(&self.layout, &self.state, &only) {
+            return Err(NEEDS_PAST_COMMIT.to_owned());
         }
+        if past_commit && reason.trim().is_empty() {
+            return Err("rolling back past the commit needs a reason".to_owned());
+        }
+        // The way back is stopped as the way forward is, from the first word on.
+        self.interrupts = 0;
         self.begin_rollback(RollbackStarted {
             cause: Cause::Operator,
             who: who.to_owned(),
@@ -116,42 +126,6 @@ impl Machine {
             grace_ms: Some(GRACE_MS),
         });
         Ok(())
-    }
-
-    /// The numbers of the steps that a rollback is limited to.
-    fn rollback_scope(&self, only: &[String]) -> Result<Vec<usize>, String> {
-        let mut steps = Vec::with_capacity(only.len());
-        for path in only {
-            let step = self
-                .layout
-                .find(path)
-                .filter(|step| self.layout.role(*step) == Role::Main)
-                .ok_or_else(|| format!("the run has no step `{path}`"))?;
-            if !self.state.step(path).is_some_and(crate::state::StepState::is_listed) {
-                return Err(format!("there is nothing of step `{path}` to take back"));
-            }
-            steps.push(step);
-        }
-        Ok(steps)
-    }
-
-    /// Whether anything that would be taken back came before the commit.
-    fn crosses_horizon(&self, only: &[usize]) -> bool {
-        let passed: Vec<Node> =
-            self.state.horizons().iter().filter_map(|path| self.layout.find_node(path)).collect();
-        if passed.is_empty() {
-            return false;
-        }
-        let after = self.layout.downstream(&passed);
-        // A step that is the commit itself came before it; the steps of a stage come after the stage's start.
-        let is_after = |step: usize| after.get(step) == Some(&true) && !passed.contains(&step);
-        if only.is_empty() {
-            return self
-                .state
-                .undo_list()
-                .any(|(path, ..)| self.layout.find(path).is_some_and(|step| !is_after(step)));
-        }
-        only.iter().any(|step| !is_after(*step))
     }
 
     fn begin_rollback(&mut self, started: RollbackStarted) {
@@ -353,6 +327,13 @@ impl Machine {
         self.rollback = None;
         self.lay_out_again();
         Advance::Waits
+    }
+
+    /// Whether a step was not to be taken back, since the rollback was limited to others.
+    pub(super) fn is_spared(&self, path: &str) -> bool {
+        let scope = self.rollback.as_ref().and_then(|rollback| rollback.scope.as_ref());
+        let step = self.layout.find(path);
+        scope.is_some_and(|scope| step.is_some_and(|step| scope.get(step) != Some(&true)))
     }
 
     /// Whether the run is there only to take back what another has left.

@@ -192,7 +192,8 @@ impl Machine {
             }
             Status::Unknown(message) => {
                 let message = message.clone();
-                self.ask(unit, message, Some(plan));
+                let blind = reads.is_none();
+                self.ask_once(unit, message, Some(plan), blind);
             }
         }
     }

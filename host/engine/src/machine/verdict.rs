@@ -53,10 +53,14 @@ impl Machine {
             }
             reason.push_str(&text);
         };
-        let verdict = if self.state.is_anything_left() {
-            let left: Vec<&str> = self.left_behind().collect();
-            add(format!("not taken back: {}", named(&left)));
+        let (spared, left): (Vec<&str>, Vec<&str>) =
+            self.left_behind().partition(|step| self.is_spared(step));
+        let verdict = if !left.is_empty() || (!spared.is_empty() && self.state.undid_nothing()) {
+            add(format!("not taken back: {}", named(&[left, spared].concat())));
             Verdict::Failed
+        } else if !spared.is_empty() {
+            add(format!("taken back in part, as asked for; left as it is: {}", named(&spared)));
+            Verdict::Partial
         } else {
             if self.state.undid_nothing() {
                 add("nothing to undo".to_owned());

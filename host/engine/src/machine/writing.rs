@@ -325,6 +325,15 @@ impl Machine {
 
     /// A person must say what became of it; unless the runbook takes it as done, or nobody is there to be asked.
     pub(super) fn ask(&mut self, unit: Unit, message: String, plan: Option<Arc<Plan>>) {
+        self.ask_once(unit, message, plan, false);
+    }
+
+    /// The same; `blind` tells that planning again would give the same answer.
+    pub(super) fn ask_once(&mut self, unit: Unit, message: String, plan: Option<Arc<Plan>>, blind: bool) {
+        let message = match self.seen_to_fail(unit) {
+            Some(failure) => format!("it failed: {failure}; {message}"),
+            None => message,
+        };
         let layout = Arc::clone(&self.layout);
         let Some(settings) = Self::step_of(&layout, unit) else { return };
         let (step, item) = (layout.path(unit.step), self.item_key(unit));
@@ -337,7 +346,13 @@ impl Machine {
             return self.fail(unit, StepFailure::Unresolved { message });
         }
         self.live.remove(&unit);
-        self.record(Event::QuestionAsked { step: Arc::clone(&step), item, message: message.clone(), plan });
+        self.record(Event::QuestionAsked {
+            step: Arc::clone(&step),
+            item,
+            message: message.clone(),
+            plan,
+            blind,
+        });
         let why = if self.is_undo(unit) {
             format!("`{step}` needs a person's word: {message}")
         } else {
@@ -345,6 +360,12 @@ impl Machine {
         };
         self.hold(Hold::Unknown, why, Some(step));
         self.item_asks(unit);
+    }
+
+    /// How the last attempt ended of which nobody knows whether it took effect, where that was seen.
+    fn seen_to_fail(&self, unit: Unit) -> Option<&CallFailure> {
+        let last = self.work(unit)?.attempts.iter().rev().find(|attempt| attempt.is_unknown())?;
+        last.failure.as_ref().filter(|_| last.ended_by_itself())
     }
 
     /// Schedules another try where that is allowed, else the step fails.

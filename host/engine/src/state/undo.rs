@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::{ItemState, State, StepState};
 use crate::event::{Inherited, InheritedAttempt, ParentKind, RollbackStarted};
 use crate::identity::Millis;
-use crate::words::{Effect, Phase, SkipReason, World};
+use crate::words::{Cause, Effect, Phase, SkipReason, World};
 use crate::work::{AttemptState, Work};
 
 /// A rollback, begun and perhaps finished.
@@ -42,6 +42,10 @@ pub(super) fn is_main(path: &str) -> bool {
 
 impl State {
     pub(super) fn begin_rollback(&mut self, started: &RollbackStarted, at: Millis) {
+        if started.cause == Cause::Operator {
+            // Who wants it taken back does not want it to end where it is any more.
+            self.cancelled = None;
+        }
         self.rollback =
             Some(RollbackState { started: Arc::new(started.clone()), at, overdue: false, finished: false });
         let listed: Vec<Arc<str>> =
@@ -168,10 +172,6 @@ impl State {
                 work.effect_left() != Effect::None && !self.undo_of(step, *item).is_some_and(waived)
             })
             .map(|(step, item, _)| (step, item))
-    }
-
-    pub(crate) fn is_anything_left(&self) -> bool {
-        self.left_behind().next().is_some()
     }
 
     /// Whether there was nothing to take back when the run turned.

@@ -74,12 +74,14 @@ pub enum ApprovalError {
         what: String,
     },
     /// It is not clear as what the signer speaks.
-    #[error("`{signer}` must say as what with --role: {}", list(if fitting.is_empty() { asked } else { fitting }))]
+    #[error("{}", which_role(signer, fitting, has, asked))]
     WhichRole {
         /// Who.
         signer: String,
         /// The roles of theirs that are asked for.
         fitting: Vec<String>,
+        /// All of theirs.
+        has: Vec<String>,
         /// The roles that are asked for.
         asked: Vec<String>,
     },
@@ -99,6 +101,13 @@ pub enum ApprovalError {
         /// The digest of what is asked.
         asked: String,
     },
+}
+
+fn which_role(signer: &str, fitting: &[String], has: &[String], asked: &[String]) -> String {
+    if fitting.is_empty() {
+        return format!("this takes one of {}, and `{signer}` has {}", list(asked), list(has));
+    }
+    format!("`{signer}` must say as what with --role: {}", list(fitting))
 }
 
 fn list(roles: &[String]) -> String {

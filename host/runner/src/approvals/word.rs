@@ -83,12 +83,14 @@ fn role<'a>(
     if let Some(role) = named {
         return Ok(role.to_owned());
     }
-    let mut fitting: Vec<&String> = has.filter(|role| request.roles.contains(role)).collect();
+    let has: Vec<&String> = has.collect();
+    let mut fitting: Vec<&String> = has.iter().copied().filter(|role| request.roles.contains(role)).collect();
     match (fitting.pop(), fitting.is_empty()) {
         (Some(role), true) => Ok(role.clone()),
         (last, _) => Err(ApprovalError::WhichRole {
             signer: signer.to_owned(),
             fitting: fitting.into_iter().chain(last).cloned().collect(),
+            has: has.into_iter().cloned().collect(),
             asked: request.roles.clone(),
         }),
     }

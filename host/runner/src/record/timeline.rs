@@ -208,7 +208,7 @@ fn safety(event: &Event) -> Option<Told<'_>> {
             "`{}` sees {}: {}",
             sampled.guard,
             sampled.band,
-            measured_told(&sampled.measured)
+            sampled.failure.as_ref().map_or_else(|| measured_told(&sampled.measured), ToString::to_string)
         )),
         Event::GuardTripped { guard, action, message, .. } => {
             let what = match action {
@@ -235,7 +235,12 @@ fn safety(event: &Event) -> Option<Told<'_>> {
             Told::new(format!("committed: nothing before `{after}` is taken back by itself any more"))
         }
         Event::UndoListInherited { run, entries } => {
-            Told::new(format!("takes over what run {run} has left: {} steps and items", entries.len()))
+            let left = entries.iter().filter(|entry| !entry.attempts.is_empty()).count();
+            Told::new(match left {
+                0 => format!("takes over from run {run}, which has left nothing"),
+                1 => format!("takes over what run {run} has left: 1 step or item"),
+                more => format!("takes over what run {run} has left: {more} steps and items"),
+            })
         }
         _ => return None,
     })

@@ -3,10 +3,11 @@
 //! Cheap while nothing stands still, however many steps there are: a screen asks after each event that could change it.
 
 use windlass_engine::{Decision, Hold, Millis, Phase, ScheduledFor, SkipReason, Stand, State, Verdict, Work};
+use windlass_runbook::model::{OnExpiry, OnFailure, Runbook, StepBody};
 use windlass_sandbox::plain_text;
 
 use super::Report;
-use super::words::quoted;
+use super::words::{quoted, without_name};
 use crate::clock::rfc3339;
 
 /// More questions or failed steps than this are told by their number: the first are answered first.
@@ -19,7 +20,8 @@ impl Report<'_> {
     #[must_use]
     pub fn next_steps(&self) -> Vec<String> {
         let run = self.state.created().map_or("RUN", |created| created.run.as_str());
-        let mut advice = Advice { run, state: self.state, lines: Vec::new() };
+        let (runbook, now) = (self.runbook, self.now);
+        let mut advice = Advice { run, state: self.state, runbook, now, lines: Vec::new() };
         if let Some(ended) = self.state.ended() {
             advice.after_the_end(ended.verdict);
             return advice.lines;
@@ -40,6 +42,8 @@ impl Report<'_> {
 struct Advice<'a> {
     run: &'a str,
     state: &'a State,
+    runbook: Option<&'a Runbook>,
+    now: Option<Millis>,
     lines: Vec<String>,
 }
 
@@ -70,8 +74,12 @@ impl<'a> Advice<'a> {
         if self.state.goes_back() || !self.is_anything_to_take_back() {
             return;
         }
-        let past = if self.state.horizons().is_empty() { "" } else { " --past-commit" };
+        let past = self.past_commit();
         self.way("to take back what was done", "rollback", &format!("{past} --reason '…'"));
+    }
+
+    fn past_commit(&self) -> &'static str {
+        if self.state.horizons().is_empty() { "" } else { " --past-commit" }
     }
 
     fn is_anything_to_take_back(&self) -> bool {
@@ -86,7 +94,8 @@ impl<'a> Advice<'a> {
     /// An ended run can still be taken back, by a run of its own.
     fn after_the_end(&mut self, verdict: Verdict) {
         if verdict != Verdict::Succeeded && self.is_anything_to_take_back() {
-            self.way("to take back what it has left", "rollback", " --reason '…'");
+            let past = self.past_commit();
+            self.way("to take back what it has left", "rollback", &format!("{past} --reason '…'"));
         }
     }
 
@@ -95,13 +104,50 @@ impl<'a> Advice<'a> {
             return;
         }
         let state = self.state;
-        let open = state.approvals().iter().filter(|(_, approval)| approval.is_open());
-        for (step, request) in open.filter_map(|(step, approval)| Some((step, approval.request.as_ref()?))) {
+        for (step, approval) in state.approvals() {
+            let asking = state.work(step, None).is_some_and(|work| work.phase == Phase::Approving);
+            let Some(request) = approval.request.as_ref().filter(|_| asking) else { continue };
+            let late = self.now.zip(request.expires_at).is_some_and(|(now, at)| now >= at);
+            match approval.stand {
+                Stand::Expired => {
+                    self.too_late(step);
+                    self.fate("to ask again", step, "--retry");
+                    continue;
+                }
+                Stand::Open if late => {
+                    self.too_late(step);
+                    continue;
+                }
+                Stand::Open => (),
+                Stand::Granted | Stand::Void(..) | Stand::Rejected => continue,
+            }
             let until = request.expires_at.map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
             self.say(&format!("`{step}` asks {}{until}: {}", request.roles.join(", "), request.text));
             self.way("to approve", "approve", &format!(" {step} --reason '…'"));
             self.way("to reject", "reject", &format!(" {step} --reason '…'"));
         }
+    }
+
+    /// Nobody answered in time, and what comes of that is still to come.
+    fn too_late(&mut self, step: &str) {
+        let comes = match self.runbook.map(|runbook| self.at_expiry(runbook, step)) {
+            Some(true) => "going on takes back what was done",
+            Some(false) => "going on holds the run there",
+            None => "going on does what the runbook says of that",
+        };
+        self.say(&format!("`{step}` was not answered in time; {comes}"));
+    }
+
+    /// Whether the run goes back when nobody answers.
+    fn at_expiry(&self, runbook: &Runbook, step: &str) -> bool {
+        let Some(step) = runbook.steps.iter().find(|known| known.id == step) else { return false };
+        let StepBody::Approve(approval) = &step.body else { return false };
+        let goes_back = match step.on_failure {
+            OnFailure::Rollback => true,
+            OnFailure::Auto => self.state.has_applied(),
+            OnFailure::Pause | OnFailure::Continue => false,
+        };
+        approval.on_expiry != OnExpiry::Hold && goes_back && self.state.horizons().is_empty()
     }
 
     fn questions(&mut self) {
@@ -114,10 +160,15 @@ impl<'a> Advice<'a> {
             let place = place_to_type(step, item);
             self.say(&format!("`{}` asks: {}", place_to_read(step, item), question.message));
             if step.starts_with("undo/") {
-                self.fate("to put back what was before", &place, "--restore");
+                // Only what can work: without a conflict nothing tells what to put back.
+                if question.may_be_restored() {
+                    self.fate("to put back what was before", &place, "--restore");
+                }
                 self.fate("to leave what is there now", &place, "--leave");
                 self.fate("it was taken back by hand", &place, "--applied");
-                self.fate("to look once more", &place, "--not-applied");
+                if !question.blind {
+                    self.fate("to look once more", &place, "--not-applied");
+                }
             } else {
                 self.fate("it took effect", &place, "--applied");
                 self.fate("it did not", &place, "--not-applied");
@@ -191,6 +242,13 @@ impl<'a> Advice<'a> {
                 Hold::Failure | Hold::Unknown => (),
                 Hold::Operator => {
                     self.say(&held.message);
+                    if let Some(rollback) = state.rollback().filter(|_| state.goes_back()) {
+                        let why = without_name(&rollback.started.reason, &rollback.started.who);
+                        let who = &rollback.started.who;
+                        self.say(&format!(
+                            "it goes back because of {who} ({why}); going on begins the undos"
+                        ));
+                    }
                     self.way("to go on", "resume", "");
                     self.way_back();
                     if state.verdict().is_none() && !state.goes_back() {

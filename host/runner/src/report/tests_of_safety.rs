@@ -172,7 +172,9 @@ fn held(reason: Hold, message: &str, step: Option<&str>) -> Event {
 
 fn asked(step: &str) -> Event {
     let message = "someone else changed it: weights are blue 70, green 30".to_owned();
-    Event::QuestionAsked { step: step.into(), item: None, message, plan: None }
+    let status = Status::Conflict("weights are blue 70, green 30".to_owned());
+    let plan = Some(Arc::new(Plan { status, ..plan() }));
+    Event::QuestionAsked { step: step.into(), item: None, message, plan, blind: false }
 }
 
 /// A step that changed something.
@@ -286,6 +288,37 @@ fn of_items_the_commands_name_those_that_failed() {
 #[test]
 fn an_approval_says_what_to_type() {
     insta::assert_snapshot!(told(&[request(), given("ben", "security", Decision::Approve)]));
+}
+
+#[test]
+fn what_expired_in_a_pause_is_shown_with_what_can_be_done_about_it() {
+    let paused = held(Hold::Operator, "ana stopped it", None);
+    insta::assert_snapshot!(told(&[request(), paused, Event::ApprovalExpired { step: "sign_off".into() }]));
+}
+
+#[test]
+fn what_nobody_was_there_to_write_down_is_over_all_the_same() {
+    let state = state(&[request(), held(Hold::Operator, "ana stopped it", None)]);
+    let late = "`sign_off` was not answered in time; going on does what the runbook says of that";
+    let says = |now| Report::new(&state, None).at(now).next_steps().iter().any(|line| line == late);
+    assert!(!says(7_199_999) && says(7_200_000));
+}
+
+#[test]
+fn an_undo_that_can_not_be_planned_is_offered_only_what_can_work() {
+    let mut events = applied("post");
+    events.push(rollback(Cause::Operator, "ana", "second thoughts"));
+    events.push(started("undo/post", None, true));
+    let status = Status::Unknown("the step has no `reverse`".to_owned());
+    events.push(Event::QuestionAsked {
+        step: "undo/post".into(),
+        item: None,
+        message: "the step has no `reverse`".to_owned(),
+        plan: Some(Arc::new(Plan { status, ..plan() })),
+        blind: true,
+    });
+    events.push(held(Hold::Unknown, "`undo/post` needs a person's word", Some("undo/post")));
+    insta::assert_snapshot!(told(&events));
 }
 
 #[test]

@@ -131,7 +131,21 @@ fn guarded() -> Vec<(Millis, Event)> {
         (1_200, Event::ApprovalRequested { step: "look".into(), request: Box::new(request) }),
         (2_000, Event::RollbackStarted(Box::new(back))),
         (2_100, started("undo/rest")),
-        (2_200, Event::QuestionAsked { step: "undo/rest".into(), item: None, message: question, plan: None }),
+        (
+            2_200,
+            Event::QuestionAsked {
+                step: "undo/rest".into(),
+                item: None,
+                message: question.clone(),
+                plan: Some(Arc::new(windlass_runbook::outcome::Plan {
+                    status: windlass_runbook::outcome::Status::Conflict(question),
+                    changes: Vec::new(),
+                    repeatable: true,
+                    memo: String::new(),
+                })),
+                blind: false,
+            },
+        ),
     ]
 }
 
