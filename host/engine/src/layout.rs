@@ -42,17 +42,85 @@ pub(crate) struct Mirror {
 pub(crate) struct Layout {
     runbook: Arc<Runbook>,
     paths: Vec<Arc<str>>,
-    calls: Vec<Option<CallName>>,
+    /// Steps that call the same share what it is called.
+    calls: Vec<Option<Arc<CallName>>>,
     /// What takes a step back, where that is not its action's own undo; by step.
-    undo_calls: HashMap<usize, CallName>,
+    undo_calls: HashMap<usize, Arc<CallName>>,
     /// Made when a run first goes back, which most never do.
     undo_paths: OnceLock<Vec<Arc<str>>>,
     index: HashMap<Arc<str>, usize>,
     main: usize,
-    dependents: Vec<Vec<Node>>,
+    dependents: Dependents,
     waits_for: Vec<usize>,
     /// Path and call of each guard.
-    guards: Vec<(Arc<str>, CallName)>,
+    guards: Vec<(Arc<str>, Arc<CallName>)>,
+}
+
+/// Which nodes wait for each node, all in one list: a list for each would cost more than what is in it.
+#[derive(Debug)]
+struct Dependents {
+    /// By node, where its part of the list begins; one more for the end of the last.
+    starts: Vec<usize>,
+    list: Vec<Node>,
+}
+
+impl Dependents {
+    /// From the edges between so many nodes; the order of the edges is kept within each part.
+    fn new(nodes: usize, edges: &[(Node, Node)]) -> Self {
+        let mut starts = vec![0; nodes + 1];
+        for (from, _) in edges {
+            if let Some(size) = starts.get_mut(from + 1) {
+                *size += 1;
+            }
+        }
+        let mut total = 0;
+        for start in &mut starts {
+            total += *start;
+            *start = total;
+        }
+        let mut free = starts.clone();
+        let mut list = vec![0; total];
+        for (from, to) in edges {
+            if let Some(place) = free.get_mut(*from)
+                && let Some(slot) = list.get_mut(*place)
+            {
+                *slot = *to;
+                *place += 1;
+            }
+        }
+        Self { starts, list }
+    }
+
+    fn of(&self, node: Node) -> &[Node] {
+        let range = self.starts.get(node).zip(self.starts.get(node + 1));
+        range.and_then(|(start, end)| self.list.get(*start..*end)).unwrap_or_default()
+    }
+}
+
+/// The names of calls, each made once: thousands of steps often call a few.
+struct Names<'r> {
+    runbook: &'r Runbook,
+    /// By plugin, interface and action.
+    known: HashMap<[&'r str; 3], Arc<CallName>>,
+}
+
+impl<'r> Names<'r> {
+    fn new(runbook: &'r Runbook) -> Self {
+        Self { runbook, known: HashMap::new() }
+    }
+
+    fn of(&mut self, call: &'r Invocation) -> Arc<CallName> {
+        let name = || {
+            let plugin = self.runbook.plugins.get(&*call.plugin);
+            Arc::new(CallName {
+                plugin: Arc::clone(&call.plugin),
+                digest: plugin.map_or("", |plugin| &plugin.signature.digest).into(),
+                interface: Arc::clone(&call.interface),
+                action: Arc::clone(&call.action),
+            })
+        };
+        Arc::clone(self.known.entry([&call.plugin, &call.interface, &call.action]).or_insert_with(name))
+    }
 }
 
 impl Layout {
@@ -63,55 +131,40 @@ impl Layout {
         let mut paths: Vec<Arc<str>> = runbook.steps.iter().map(|step| step.id.as_str().into()).collect();
         paths.extend(runbook.finally.iter().map(|step| Arc::from(format!("finally/{}", step.id))));
         paths.extend(rollback().map(|step| Arc::from(format!("rollback/{}", step.id))));
+        let mut names = Names::new(&runbook);
+        let calls = steps().map(|step| match &step.body {
+            StepBody::Call(call) => Some(names.of(call)),
+            StepBody::Wait { .. } | StepBody::Approve(_) => None,
+        });
+        let calls = calls.collect();
         let undo_calls = runbook.steps.iter().enumerate().filter_map(|(index, step)| match &step.undo {
-            Undo::Call(invocation) => Some((index, name_of(&runbook, invocation))),
+            Undo::Call(call) => Some((index, names.of(call))),
             Undo::Own | Undo::Never => None,
         });
+        let undo_calls = undo_calls.collect();
+        let guards = runbook.guards.iter();
+        let guards =
+            guards.map(|guard| (format!("guard/{}", guard.id).into(), names.of(&guard.call))).collect();
         let nodes = paths.len() + runbook.stages.len();
-        let mut layout = Self {
-            undo_calls: undo_calls.collect(),
-            undo_paths: OnceLock::new(),
-            calls: steps().map(|step| call_name(&runbook, step)).collect(),
-            index: paths.iter().enumerate().map(|(index, path)| (Arc::clone(path), index)).collect(),
-            main,
-            dependents: vec![Vec::new(); nodes],
-            waits_for: vec![0; nodes],
-            guards: runbook
-                .guards
-                .iter()
-                .map(|guard| (format!("guard/{}", guard.id).into(), name_of(&runbook, &guard.call)))
-                .collect(),
-            paths,
-            runbook,
-        };
-        for (from, to) in layout.edges() {
-            if let (Some(dependents), Some(count)) =
-                (layout.dependents.get_mut(from), layout.waits_for.get_mut(to))
-            {
-                dependents.push(to);
+        let edges = edges(&runbook, paths.len());
+        let mut waits_for = vec![0; nodes];
+        for (_, to) in &edges {
+            if let Some(count) = waits_for.get_mut(*to) {
                 *count += 1;
             }
         }
-        layout
-    }
-
-    fn edges(&self) -> Vec<(Node, Node)> {
-        let barrier = |stage: usize| self.paths.len() + stage;
-        let mut edges = Vec::new();
-        for (index, step) in self.runbook.steps.iter().enumerate() {
-            edges.extend(step.needs.iter().map(|&need| (need, index)));
+        Self {
+            undo_calls,
+            undo_paths: OnceLock::new(),
+            calls,
+            index: paths.iter().enumerate().map(|(index, path)| (Arc::clone(path), index)).collect(),
+            main,
+            dependents: Dependents::new(nodes, &edges),
+            waits_for,
+            guards,
+            paths,
+            runbook,
         }
-        let stages = &self.runbook.stages;
-        for (number, stage) in stages.iter().enumerate() {
-            let next = (number + 1 < stages.len()).then(|| barrier(number + 1));
-            for step in stage.steps.clone() {
-                edges.push((barrier(number), step));
-                edges.extend(next.map(|next| (step, next)));
-            }
-            // A stage without steps still comes between the two beside it.
-            edges.extend(next.map(|next| (barrier(number), next)));
-        }
-        edges
     }
 
     pub(crate) fn runbook(&self) -> &Runbook {
@@ -169,6 +222,7 @@ impl Layout {
             Some(step) => self.undo_calls.get(&step).or_else(|| self.calls.get(step)?.as_ref()),
             None => self.calls.get(index)?.as_ref(),
         }
+        .map(|call| &**call)
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<usize> {
@@ -216,20 +270,24 @@ impl Layout {
 
     /// The graph backwards.
     pub(crate) fn mirror(&self) -> Mirror {
-        let mut gates = vec![Vec::new(); self.dependents.len()];
-        for (node, dependents) in self.dependents.iter().enumerate() {
+        let nodes = self.waits_for.len();
+        let mut gates = vec![Vec::new(); nodes];
+        let mut waits_for = vec![0; nodes];
+        for (node, count) in waits_for.iter_mut().enumerate() {
+            let dependents = self.dependents(node);
+            *count = dependents.len();
             for &dependent in dependents {
                 if let Some(gates) = gates.get_mut(dependent) {
                     gates.push(node);
                 }
             }
         }
-        Mirror { waits_for: self.dependents.iter().map(Vec::len).collect(), gates }
+        Mirror { waits_for, gates }
     }
 
     /// The nodes that wait for any of these, however indirectly, and these themselves.
     pub(crate) fn downstream(&self, of: &[Node]) -> Vec<bool> {
-        let mut found = vec![false; self.dependents.len()];
+        let mut found = vec![false; self.waits_for.len()];
         let mut left = of.to_vec();
         while let Some(node) = left.pop() {
             if let Some(seen) = found.get_mut(node)
@@ -271,7 +329,7 @@ impl Layout {
     }
 
     pub(crate) fn guard_call(&self, guard: usize) -> Option<&CallName> {
-        self.guards.get(guard).map(|(_, call)| call)
+        self.guards.get(guard).map(|(_, call)| &**call)
     }
 
     /// The steps that come after a step in the graph, in their order, up to those at which it stops and without them.
@@ -310,23 +368,28 @@ impl Layout {
     }
 
     pub(crate) fn dependents(&self, node: Node) -> &[Node] {
-        self.dependents.get(node).map_or(&[], Vec::as_slice)
+        self.dependents.of(node)
     }
 }
 
-fn call_name(runbook: &Runbook, step: &Step) -> Option<CallName> {
-    let StepBody::Call(invocation) = &step.body else { return None };
-    Some(name_of(runbook, invocation))
-}
-
-fn name_of(runbook: &Runbook, invocation: &Invocation) -> CallName {
-    let digest = runbook.plugins.get(&invocation.plugin).map_or("", |plugin| &plugin.signature.digest);
-    CallName {
-        plugin: invocation.plugin.as_str().into(),
-        digest: digest.into(),
-        interface: invocation.interface.as_str().into(),
-        action: invocation.action.as_str().into(),
+/// What waits for what; the barriers before the stages are numbered after the steps of all kinds.
+fn edges(runbook: &Runbook, steps: usize) -> Vec<(Node, Node)> {
+    let barrier = |stage: usize| steps + stage;
+    let mut edges = Vec::with_capacity(runbook.steps.len());
+    for (index, step) in runbook.steps.iter().enumerate() {
+        edges.extend(step.needs.iter().map(|&need| (need, index)));
     }
+    let stages = &runbook.stages;
+    for (number, stage) in stages.iter().enumerate() {
+        let next = (number + 1 < stages.len()).then(|| barrier(number + 1));
+        for step in stage.steps.clone() {
+            edges.push((barrier(number), step));
+            edges.extend(next.map(|next| (step, next)));
+        }
+        // A stage without steps still comes between the two beside it.
+        edges.extend(next.map(|next| (barrier(number), next)));
+    }
+    edges
 }
 
 /// Whether a finally step has `run.report` in it.

@@ -321,11 +321,11 @@ pub enum StepBody {
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// The plugin's name in the runbook.
-    pub plugin: String,
+    pub plugin: Arc<str>,
     /// The interface in full, such as `windlass:contracts/health@0.1.0`.
-    pub interface: String,
+    pub interface: Arc<str>,
     /// The action, such as `check`.
-    pub action: String,
+    pub action: Arc<str>,
     /// Whether it can have an effect.
     pub kind: ActionKind,
     /// Resolve it, then `coerce_record` with `input_type`.

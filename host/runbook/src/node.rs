@@ -2,6 +2,8 @@
 //!
 //! This is the only module that knows the `toml` crate. Values are owned, so that a document outlives its text.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -44,8 +46,45 @@ pub(crate) struct Table {
 /// A key and its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub(crate) key: Located<String>,
+    pub(crate) key: Located<Key>,
     pub(crate) value: Node,
+}
+
+/// A key. What most steps have is not kept thousands of times.
+pub(crate) type Key = Cow<'static, str>;
+
+/// The keys that are not kept.
+const COMMON: [&str; 16] = [
+    "id",
+    "title",
+    "do",
+    "with",
+    "needs",
+    "when",
+    "expect",
+    "timeout",
+    "retry",
+    "attempts",
+    "backoff",
+    "wait",
+    "on_failure",
+    "for_each",
+    "until",
+    "every",
+];
+
+fn key(text: Cow<'_, str>) -> Key {
+    match COMMON.iter().find(|common| **common == text) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(text.into_owned()),
+    }
+}
+
+impl Entry {
+    /// The key as the name of something.
+    pub(crate) fn name(&self) -> Located<String> {
+        Located::new(self.key.value.clone().into_owned(), self.key.span)
+    }
 }
 
 impl Node {
@@ -71,7 +110,11 @@ impl Node {
             Kind::Bool(truth) => Value::Bool(*truth),
             Kind::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
             Kind::Table(table) => Value::Object(
-                table.entries.iter().map(|entry| (entry.key.value.clone(), entry.value.to_value())).collect(),
+                table
+                    .entries
+                    .iter()
+                    .map(|entry| (entry.key.value.to_string(), entry.value.to_value()))
+                    .collect(),
             ),
         }
     }
@@ -114,20 +157,46 @@ const PIECE: usize = 64 * 1024;
 /// Reads a file cut before lines that are `[[name]]`. Pieces that are each TOML are so together where they share no
 /// name but those of arrays of tables, which each piece adds to. Whatever is otherwise, every mistake too, is left to
 /// reading the whole.
+///
+/// Two threads read a half each, this one the first.
 fn read_in_pieces(file: FileId, source: &Arc<SourceFile>, cuts: &[usize], report: &Report) -> Option<Table> {
-    let first = *cuts.first()?;
-    let mut mistakes = Report::new(report.sources.clone());
-    let mut piece = |start: usize, end: usize| {
-        let root = DeTable::parse(source.text.get(start..end)?).ok()?;
-        let mut converter = Converter { file, offset: start, report: &mut mistakes };
-        Some(converter.table(Span::new(file, &(0..0)), root.into_inner()))
+    let starts = [0].into_iter().chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([source.text.len()]);
+    let ranges: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
+    if cuts.is_empty() {
+        return None;
+    }
+    let (first, second) = ranges.split_at(ranges.len() / 2);
+    let pieces = |ranges: &[Range<usize>]| -> Option<Vec<Table>> {
+        let mut mistakes = Report::new(report.sources.clone());
+        let read = |range: &Range<usize>| {
+            let root = DeTable::parse(source.text.get(range.clone())?).ok()?;
+            let mut converter = Converter { file, offset: range.start, report: &mut mistakes };
+            Some(converter.table(Span::new(file, &(0..0)), root.into_inner()))
+        };
+        let tables = ranges.iter().map(read).collect::<Option<_>>()?;
+        (!mistakes.has_errors()).then_some(tables)
     };
-    let mut whole = piece(0, first)?;
+    let (first, second) = std::thread::scope(|scope| {
+        let other = std::thread::Builder::new().spawn_scoped(scope, || pieces(second));
+        let first = pieces(first);
+        let second = match other {
+            Ok(other) => other.join().ok().flatten(),
+            // The system has no thread left.
+            Err(_) => pieces(second),
+        };
+        (first, second)
+    });
+    joined(first?.into_iter().chain(second?))
+}
+
+/// The pieces of a file together. None where they are not what the whole is.
+fn joined(mut pieces: impl Iterator<Item = Table>) -> Option<Table> {
+    let mut whole = pieces.next()?;
     // Arrays of the head may be written as values, and those can't be added to.
     let head = whole.entries.len();
-    let ends = cuts.iter().copied().skip(1).chain([source.text.len()]);
-    for (start, end) in cuts.iter().copied().zip(ends) {
-        for entry in piece(start, end)?.entries {
+    for piece in pieces {
+        for entry in piece.entries {
             let known = whole.entries.iter().position(|known| known.key.value == entry.key.value);
             let Some(known) = known else {
                 whole.entries.push(entry);
@@ -139,7 +208,7 @@ fn read_in_pieces(file: FileId, source: &Arc<SourceFile>, cuts: &[usize], report
             }
         }
     }
-    (!mistakes.has_errors()).then_some(whole)
+    Some(whole)
 }
 
 /// Where a text is cut: before the first line that is `[[name]]`, and then before one about every `size` bytes. Nothing
@@ -183,7 +252,7 @@ impl Converter<'_> {
             .into_iter()
             .map(|(key, value)| {
                 let key_span = self.span(key.span());
-                let key = Located::new(key.into_inner().into_owned(), key_span);
+                let key = Located::new(self::key(key.into_inner()), key_span);
                 let span = self.span(value.span());
                 Entry { key, value: self.node(span, value.into_inner()) }
             })

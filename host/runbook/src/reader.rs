@@ -8,21 +8,23 @@ use crate::report::Report;
 use crate::source::{Located, Span};
 use crate::{suggest, units};
 
-/// No table has more keys; the list of those that were asked for never grows.
+/// No table has more keys.
 const MOST_KEYS: usize = 32;
 
 /// A table being read. Every key is taken by name; `finish` reports what is left.
 pub(crate) struct Reader<'r> {
     table: Table,
     what: &'r str,
-    known: Vec<&'static str>,
+    /// The keys that were asked for; so many of them.
+    known: [&'static str; MOST_KEYS],
+    asked: usize,
     pub(crate) report: &'r mut Report,
 }
 
 impl<'r> Reader<'r> {
     /// `what` names the table in messages: "a step", "`[runbook]`".
     pub(crate) fn new(table: Table, what: &'r str, report: &'r mut Report) -> Self {
-        Self { table, what, known: Vec::with_capacity(MOST_KEYS), report }
+        Self { table, what, known: [""; MOST_KEYS], asked: 0, report }
     }
 
     /// A table out of a value, or an error.
@@ -43,14 +45,18 @@ impl<'r> Reader<'r> {
 
     /// The entry of a key, as it is.
     pub(crate) fn entry(&mut self, key: &'static str) -> Option<Entry> {
-        self.known.push(key);
+        if let Some(slot) = self.known.get_mut(self.asked) {
+            *slot = key;
+            self.asked += 1;
+        }
         self.misplaced(key)
     }
 
     /// The entry of a key that does not belong here.
     pub(crate) fn misplaced(&mut self, key: &str) -> Option<Entry> {
         let place = self.table.entries.iter().position(|entry| entry.key.value == key)?;
-        Some(self.table.entries.remove(place))
+        // Mistakes are told in the order of the file, whatever order the keys that are left over have here.
+        Some(self.table.entries.swap_remove(place))
     }
 
     /// The value of a key, as it is.
@@ -191,11 +197,12 @@ impl<'r> Reader<'r> {
 
     /// Reports the keys that nobody took.
     pub(crate) fn finish(self) {
+        let known = self.known.get(..self.asked).unwrap_or_default();
         for entry in &self.table.entries {
             let key = &entry.key;
             let message = format!("{} has no key `{}`", self.what, key.value);
-            let help = suggest::nearest(&key.value, self.known.iter().copied()).map_or_else(
-                || format!("it may have {}", suggest::list(&self.known)),
+            let help = suggest::nearest(&key.value, known.iter().copied()).map_or_else(
+                || format!("it may have {}", suggest::list(known)),
                 |near| format!("did you mean `{near}`?"),
             );
             self.report.error("unknown-key", key.span, message, Some(help));

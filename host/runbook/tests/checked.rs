@@ -175,7 +175,7 @@ fn steps_have_their_edges_and_their_manners() {
 fn inputs_resolve_and_coerce() {
     let runbook = release();
     let StepBody::Call(healthy) = &runbook.steps[0].body else { panic!() };
-    assert_eq!(healthy.interface, "windlass:contracts/health@0.1.0");
+    assert_eq!(&*healthy.interface, "windlass:contracts/health@0.1.0");
     let scope = World(json!({ "inputs": { "version": "v1.2.3" } }));
     let input = healthy.input.resolve(&scope).unwrap();
     let input = coerce::coerce_record(input, &healthy.input_type).unwrap();
@@ -242,7 +242,7 @@ fn a_contract_decides_between_two_interfaces() {
          config = { gate = \"x\" }\n[[step]]\nid = \"a\"\ndo = \"zoo.look\"\n",
     );
     let StepBody::Call(call) = &runbook.steps[0].body else { panic!() };
-    assert_eq!(call.interface, "windlass:contracts/visitor@0.1.0");
+    assert_eq!(&*call.interface, "windlass:contracts/visitor@0.1.0");
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_runbook_says_how_it_goes_back() {
     assert!(matches!(tidy.undo, Undo::Never));
     assert!(tidy.commit && !create.commit);
     let Undo::Call(undo) = &create.undo else { panic!() };
-    assert_eq!((undo.plugin.as_str(), undo.action.as_str()), ("api", "send"));
+    assert_eq!((&*undo.plugin, &*undo.action), ("api", "send"));
     let scope = World(json!({
         "inputs": { "limit": 0.05 },
         "steps": { "create": { "output": { "body": { "id": "a7" } } }, "measure": { "output": { "body": 1 } } },

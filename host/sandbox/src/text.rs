@@ -6,6 +6,10 @@
 /// The text as one line of visible characters: escape sequences go, line breaks and tabs become spaces.
 #[must_use]
 pub fn plain(text: &str) -> String {
+    // Most texts have nothing but visible letters.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {

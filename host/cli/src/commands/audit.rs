@@ -70,8 +70,8 @@ impl<'a> Row<'a> {
             .map(|step| (step.id.clone(), step))
             .chain(finally)
             .filter_map(|(path, step)| match &step.body {
-                StepBody::Call(call) if call.plugin == plugin.name => {
-                    Some((path, call.action.clone(), call.kind.has_effect()))
+                StepBody::Call(call) if *call.plugin == *plugin.name => {
+                    Some((path, call.action.to_string(), call.kind.has_effect()))
                 }
                 _ => None,
             })

@@ -67,8 +67,11 @@ fn machine_readable(row: &PlanRow) -> serde_json::Value {
     value
 }
 
+/// Bytes that a row mostly takes.
+const ROW: usize = 96;
+
 fn text(planned: &Planned, runbook: &Runbook, safeguards: &Safeguards, style: Style) -> String {
-    let mut lines = Vec::new();
+    let mut page = Page { text: String::with_capacity(planned.rows.len() * ROW), style };
     let mut stage = None;
     for row in &planned.rows {
         let step = runbook.steps.iter().chain(&runbook.finally).nth(row.position);
@@ -79,17 +82,21 @@ fn text(planned: &Planned, runbook: &Runbook, safeguards: &Safeguards, style: St
             .or_else(|| row.step.starts_with("finally/").then_some("Finally"))
             .or_else(|| row.step.starts_with("rollback/").then_some("If it is rolled back"));
         if name != stage {
-            lines.extend(name.map(|name| style.bold(name)));
+            if let Some(name) = name {
+                page.line(&style.bold(name));
+            }
             stage = name;
         }
-        lines.extend(describe(row, &way_back(runbook, row), style));
+        page.describe(row, || way_back(runbook, row));
     }
-    lines.extend(safeguards.lines(style));
+    for line in safeguards.lines(style) {
+        page.line(&line);
+    }
     if !planned.taken_as_reading.is_empty() {
-        lines.push(String::new());
-        lines.push("taken as reading, since the operator says so:".to_owned());
+        page.line("");
+        page.line("taken as reading, since the operator says so:");
         for (plugin, line) in &planned.taken_as_reading {
-            lines.push(format!("  {plugin}: {line}"));
+            page.line(&format!("  {plugin}: {line}"));
         }
     }
     let summary = &planned.summary;
@@ -105,11 +112,10 @@ fn text(planned: &Planned, runbook: &Runbook, safeguards: &Safeguards, style: St
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
-    lines.push(String::new());
+    page.line("");
     let parts = if parts.is_empty() { "nothing to do for plugins".to_owned() } else { parts.join(", ") };
-    lines.push(format!("{} {parts}; nothing was changed", style.bold("plan:")));
-    lines.push(String::new());
-    lines.join("\n")
+    page.line(&format!("{} {parts}; nothing was changed", style.bold("plan:")));
+    page.text
 }
 
 /// How what a step changes would be taken back, where it is not by its action's own undo.
@@ -123,82 +129,106 @@ fn way_back(runbook: &Runbook, row: &PlanRow) -> String {
     }
 }
 
-fn describe(row: &PlanRow, way_back: &str, style: Style) -> Vec<String> {
-    let name = place(&row.step, row.item.as_deref());
-    let indent = if row.item.is_some() { "    " } else { "  " };
-    let line = |sign: String, what: String| {
+/// The plan as it is printed, one text: ten thousand steps are many lines.
+struct Page {
+    text: String,
+    style: Style,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// The line of a row.
+    fn row(&mut self, row: &PlanRow, sign: &str, what: &str) {
+        const WIDTH: usize = 24;
+        let name = place(&row.step, row.item.as_deref());
         // Much of it is a plugin's text.
-        format!("{indent}{sign} {name:<24} {}", plain_text(&what)).trim_end().to_owned()
-    };
-    match &row.outcome {
-        PlanOutcome::Changes { plan } => {
-            let again = if plan.repeatable { "" } else { ", once only" };
-            let mut lines = vec![line(
-                style.yellow("~"),
-                format!("would change {}{again}{way_back}", count(plan.changes.len())),
-            )];
-            lines.extend(
-                plan.changes.iter().map(|change| format!("{indent}    {}", describe_change(change, style))),
-            );
-            lines
-        }
-        PlanOutcome::InProgress { .. } => vec![line(style.yellow("~"), "is on its way already".to_owned())],
-        PlanOutcome::Unchanged { .. } => vec![line(style.green("="), "in place, nothing to do".to_owned())],
-        PlanOutcome::Read { expectations, .. } => {
-            let met: Vec<String> = expectations
-                .iter()
-                .map(|met| format!("{}{}", met.expression, measured_list(&met.measured)))
-                .collect();
-            let what = if met.is_empty() {
-                "read".to_owned()
-            } else {
-                format!("read, as expected: {}", met.join("; "))
-            };
-            vec![line(style.sign(Phase::Succeeded), what)]
-        }
-        PlanOutcome::Gate { until, open, measured, failure, every_ms, hold_ms } => {
-            let now = match (failure, open) {
-                (Some(failure), _) => format!("not now: {failure}"),
-                (None, true) => format!("true now{}", measured_list(measured)),
-                (None, false) => format!("not yet{}", measured_list(measured)),
-            };
-            let hold = if *hold_ms > 0 { format!(" for {}", Span(*hold_ms)) } else { String::new() };
-            vec![line(
-                style.sign(Phase::Sampling),
-                format!("waits until {until}{hold}, asking every {}; {now}", Span(*every_ms)),
-            )]
-        }
-        PlanOutcome::Approval { text, roles, each, any, expires_ms, covers } => {
-            let who = match any {
-                Some(any) => format!("{any} of {}", roles.join(", ")),
-                None if *each > 1 => format!("{each} each of {}", roles.join(", ")),
-                None => roles.join(" and "),
-            };
-            let within = expires_ms.map(|ms| format!(" within {}", Span(ms))).unwrap_or_default();
-            let covers = match covers.is_empty() {
-                true => "covers nothing that changes anything".to_owned(),
-                false => format!("covers {}", covers.join(", ")),
-            };
-            vec![
-                line(style.sign(Phase::Approving), format!("asks {who}{within}: {text}")),
-                format!("{indent}    {}", style.dim(&plain_text(&covers))),
-            ]
-        }
-        PlanOutcome::Wait { ms } => vec![line(style.sign(Phase::Waiting), format!("waits {}", Span(*ms)))],
-        PlanOutcome::ForEach { items } => vec![line(style.sign(Phase::Items), format!("{items} items"))],
-        PlanOutcome::Skipped { reason, because } => {
-            let why = match (reason, because) {
-                (SkipReason::When, Some(when)) => format!("skipped: its `when` is false: {when}"),
-                (_, Some(step)) => format!("skipped: it needs the output of `{step}`"),
-                (reason, None) => format!("skipped: {reason}"),
-            };
-            vec![line(style.sign(Phase::Skipped), why)]
-        }
-        PlanOutcome::Deferred { reason } => vec![line(style.dim("…"), format!("deferred: {reason}"))],
-        PlanOutcome::Failed { failure } => {
-            vec![line(style.sign(Phase::Failed), format!("would fail: {failure}"))]
+        let what = plain_text(what);
+        self.text.extend([indent(row), sign, " ", &name]);
+        self.text.extend(std::iter::repeat_n(' ', WIDTH.saturating_sub(name.chars().count())));
+        self.text.extend([" ", &what]);
+        self.text.truncate(self.text.trim_end().len());
+        self.text.push('\n');
+    }
+
+    fn describe(&mut self, row: &PlanRow, way_back: impl Fn() -> String) {
+        let style = self.style;
+        match &row.outcome {
+            PlanOutcome::Changes { plan } => {
+                let again = if plan.repeatable { "" } else { ", once only" };
+                let what = format!("would change {}{again}{}", count(plan.changes.len()), way_back());
+                self.row(row, &style.yellow("~"), &what);
+                for change in &plan.changes {
+                    self.line(&format!("{}    {}", indent(row), describe_change(change, style)));
+                }
+            }
+            PlanOutcome::InProgress { .. } => self.row(row, &style.yellow("~"), "is on its way already"),
+            PlanOutcome::Unchanged { .. } => self.row(row, &style.green("="), "in place, nothing to do"),
+            PlanOutcome::Read { expectations, .. } => {
+                let met: Vec<String> = expectations
+                    .iter()
+                    .map(|met| format!("{}{}", met.expression, measured_list(&met.measured)))
+                    .collect();
+                let what = if met.is_empty() {
+                    "read".to_owned()
+                } else {
+                    format!("read, as expected: {}", met.join("; "))
+                };
+                self.row(row, &style.sign(Phase::Succeeded), &what);
+            }
+            PlanOutcome::Gate { until, open, measured, failure, every_ms, hold_ms } => {
+                let now = match (failure, open) {
+                    (Some(failure), _) => format!("not now: {failure}"),
+                    (None, true) => format!("true now{}", measured_list(measured)),
+                    (None, false) => format!("not yet{}", measured_list(measured)),
+                };
+                let hold = if *hold_ms > 0 { format!(" for {}", Span(*hold_ms)) } else { String::new() };
+                let what = format!("waits until {until}{hold}, asking every {}; {now}", Span(*every_ms));
+                self.row(row, &style.sign(Phase::Sampling), &what);
+            }
+            PlanOutcome::Approval { text, roles, each, any, expires_ms, covers } => {
+                let who = match any {
+                    Some(any) => format!("{any} of {}", roles.join(", ")),
+                    None if *each > 1 => format!("{each} each of {}", roles.join(", ")),
+                    None => roles.join(" and "),
+                };
+                let within = expires_ms.map(|ms| format!(" within {}", Span(ms))).unwrap_or_default();
+                let covers = match covers.is_empty() {
+                    true => "covers nothing that changes anything".to_owned(),
+                    false => format!("covers {}", covers.join(", ")),
+                };
+                self.row(row, &style.sign(Phase::Approving), &format!("asks {who}{within}: {text}"));
+                self.line(&format!("{}    {}", indent(row), style.dim(&plain_text(&covers))));
+            }
+            PlanOutcome::Wait { ms } => {
+                self.row(row, &style.sign(Phase::Waiting), &format!("waits {}", Span(*ms)))
+            }
+            PlanOutcome::ForEach { items } => {
+                self.row(row, &style.sign(Phase::Items), &format!("{items} items"))
+            }
+            PlanOutcome::Skipped { reason, because } => {
+                let why = match (reason, because) {
+                    (SkipReason::When, Some(when)) => format!("skipped: its `when` is false: {when}"),
+                    (_, Some(step)) => format!("skipped: it needs the output of `{step}`"),
+                    (reason, None) => format!("skipped: {reason}"),
+                };
+                self.row(row, &style.sign(Phase::Skipped), &why);
+            }
+            PlanOutcome::Deferred { reason } => {
+                self.row(row, &style.dim("…"), &format!("deferred: {reason}"))
+            }
+            PlanOutcome::Failed { failure } => {
+                self.row(row, &style.sign(Phase::Failed), &format!("would fail: {failure}"));
+            }
         }
     }
+}
+
+fn indent(row: &PlanRow) -> &'static str {
+    if row.item.is_some() { "    " } else { "  " }
 }
 
 fn describe_change(change: &Change, style: Style) -> String {
@@ -248,15 +278,17 @@ mod tests {
                 expires_ms: Some(3_600_000),
                 covers: covers.iter().map(|step| Arc::from(*step)).collect(),
             };
-            describe(&row(outcome), "", Style { color: false }).join("\n")
+            let mut page = Page { text: String::new(), style: Style { color: false } };
+            page.describe(&row(outcome), String::new);
+            page.text
         };
         assert_eq!(
             asks(1, None, &["ten_percent", "tell"]),
             "  ? sign_off                 asks product_owner and security within 1h: Send 10 % to green?\n      \
-             covers ten_percent, tell"
+             covers ten_percent, tell\n"
         );
         assert!(asks(2, None, &[]).contains("asks 2 each of product_owner, security within"));
         assert!(asks(1, Some(1), &[]).contains("asks 1 of product_owner, security within"));
-        assert!(asks(1, None, &[]).ends_with("covers nothing that changes anything"));
+        assert!(asks(1, None, &[]).ends_with("covers nothing that changes anything\n"));
     }
 }

@@ -203,9 +203,9 @@ mod tests {
         let expression = |source: &str| Some(Expression::compile(source).unwrap());
         let span = runbook.steps[0].span;
         let call = Invocation {
-            plugin: "metrics".to_owned(),
-            interface: "windlass:contracts/metrics@0.1.0".to_owned(),
-            action: "query".to_owned(),
+            plugin: "metrics".into(),
+            interface: "windlass:contracts/metrics@0.1.0".into(),
+            action: "query".into(),
             kind: ActionKind::Reading,
             input: Template::Literal(Value::Null),
             input_type: Arc::new(Record { name: String::new(), fields: Vec::new() }),

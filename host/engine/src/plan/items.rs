@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::taken::Taken;
 use super::{Place, PlanOutcome, Planner};
-use crate::event::{Event, Item};
-use crate::failure::StepFailure;
+use crate::event::Item;
 use crate::words::Effect;
 
 /// The items of a `for_each` that is being planned.
@@ -52,25 +52,18 @@ impl Planner {
     }
 
     fn close_fan(&mut self, step: usize, fan: &Fan) {
-        let path = self.layout.path(step);
         let whole = !fan.moved && fan.failed == 0;
-        let outputs = fan
-            .items
-            .iter()
-            .zip(&fan.outputs)
-            .map(|(item, output)| (item.key.to_string(), output.as_deref().cloned().unwrap_or_default()));
-        let output = whole.then(|| Arc::new(Value::Object(outputs.collect())));
-        let event = if fan.failed > 0 {
-            let failure = StepFailure::Items {
-                failed: fan.failed as u64,
-                total: fan.items.len() as u64,
-                first: String::new(),
-            };
-            Event::StepFailed { step: path, item: None, effect: Effect::None, failure }
-        } else {
-            Event::StepSucceeded { step: path, item: None, effect: Effect::None, output }
+        let outputs = || {
+            let items = fan.items.iter().zip(&fan.outputs);
+            let output = |output: &Option<Arc<Value>>| output.as_deref().cloned().unwrap_or_default();
+            items.map(|(item, value)| (item.key.to_string(), output(value))).collect()
         };
-        self.state.fold(&event, self.now);
+        let taken = if fan.failed > 0 {
+            Taken::failed()
+        } else {
+            Taken::succeeded(Effect::None, whole.then(|| Arc::new(Value::Object(outputs()))))
+        };
+        self.take(step, taken);
         self.over(step, fan.moved || fan.failed > 0);
     }
 }

@@ -7,6 +7,7 @@
 mod aside;
 mod items;
 mod rows;
+mod taken;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,10 +28,11 @@ use crate::machine::{PLAN_MS, READ_MS, items_of};
 use crate::scope::{RunScope, measured};
 use crate::size::{CAP, json_bytes};
 use crate::state::State;
-use crate::words::{Effect, SkipReason, StepStatus};
+use crate::words::{SkipReason, StepStatus};
 use crate::work::Work;
 
 use items::Fan;
+use taken::{PlanScope, Taken};
 
 pub use rows::{Expectation, PlanCommand, PlanOutcome, PlanRow, PlanSummary};
 
@@ -51,8 +53,10 @@ struct Calling {
 #[derive(Debug)]
 pub struct Planner {
     layout: Arc<Layout>,
-    /// What the steps so far are taken to have come to; folded from events that are written nowhere.
+    /// What the run has come to; of `windlass plan` nothing yet.
     state: State,
+    /// What the steps planned so far are taken to have come to, by step.
+    taken: Vec<Option<Taken>>,
     now: Millis,
     waits_for: Vec<usize>,
     /// By node: whether something before it would change, is deferred, or fails.
@@ -87,6 +91,7 @@ impl Planner {
         state.fold(&Event::RunCreated(Box::new(created)), 0);
         let waits_for = layout.waits_for();
         Self {
+            taken: vec![None; waits_for.len()],
             moved: vec![false; waits_for.len()],
             waits_for,
             left: layout.main_steps(),
@@ -110,6 +115,7 @@ impl Planner {
     pub(crate) fn part_of(layout: Arc<Layout>, state: State, steps: BTreeSet<usize>) -> Self {
         let waits_for = layout.waits_for();
         Self {
+            taken: vec![None; waits_for.len()],
             moved: vec![false; waits_for.len()],
             waits_for,
             left: steps.len(),
@@ -432,8 +438,7 @@ impl Planner {
     fn unresolved(&mut self, place: Place, field: &str, error: &ExpressionError) {
         let outcome = match error {
             ExpressionError::NoOutput { step, .. } => {
-                let status = self.state.step(step).map(|state| state.work.status());
-                if status == Some(StepStatus::Skipped) {
+                if self.scope(None, None).status(step) == Some(StepStatus::Skipped) {
                     PlanOutcome::Skipped { reason: SkipReason::Upstream, because: Some(step.clone()) }
                 } else {
                     let reason = format!("`{field}` needs the output of `{step}`, which is not known yet");
@@ -489,29 +494,15 @@ impl Planner {
             // What comes next is up to `feed`: from here it would have to be called once per item, one in the other.
             return;
         }
-        let event = self.taken_for(place, &outcome, output);
-        self.state.fold(&event, self.now);
+        self.take(place.step, Taken::of(&outcome, output));
         self.row(place, outcome);
         self.over(place.step, moves || fails);
     }
 
-    /// What the steps after it may take a planned step for.
-    fn taken_for(&self, place: Place, outcome: &PlanOutcome, output: Option<Arc<Value>>) -> Event {
-        let step = self.layout.path(place.step);
-        match outcome {
-            PlanOutcome::Skipped { reason, because } => {
-                Event::StepSkipped { step, item: None, reason: *reason, because: because.clone(), who: None }
-            }
-            PlanOutcome::Failed { failure } => {
-                Event::StepFailed { step, item: None, effect: Effect::None, failure: failure.clone() }
-            }
-            PlanOutcome::Unchanged { .. } => {
-                Event::StepSucceeded { step, item: None, effect: Effect::Unchanged, output }
-            }
-            PlanOutcome::Changes { .. } => {
-                Event::StepSucceeded { step, item: None, effect: Effect::Applied, output: None }
-            }
-            _ => Event::StepSucceeded { step, item: None, effect: Effect::None, output },
+    /// Lets the steps after it see what a planned step is taken for.
+    fn take(&mut self, step: usize, taken: Taken) {
+        if let Some(slot) = self.taken.get_mut(step) {
+            *slot = Some(taken);
         }
     }
 
@@ -523,7 +514,7 @@ impl Planner {
             position: place.step,
             step: self.layout.path(place.step),
             item: self.item_key(place),
-            action: self.layout.call(place.step).map(|call| format!("{}.{}", call.plugin, call.action)),
+            action: self.layout.call(place.step).map(|call| [&*call.plugin, ".", &*call.action].concat()),
             outcome,
         };
         self.commands.push(PlanCommand::Row(Box::new(row)));
@@ -561,7 +552,8 @@ impl Planner {
         Some(Arc::clone(&self.fans.get(&place.step)?.items.get(place.item?)?.value))
     }
 
-    fn scope<'a>(&'a self, item: Option<&'a Value>, result: Option<&'a Value>) -> RunScope<'a> {
-        RunScope { state: &self.state, item, result, report: None, now: self.now }
+    fn scope<'a>(&'a self, item: Option<&'a Value>, result: Option<&'a Value>) -> PlanScope<'a> {
+        let run = RunScope { state: &self.state, item, result, report: None, now: self.now };
+        PlanScope { run, layout: &self.layout, taken: &self.taken }
     }
 }

@@ -45,7 +45,7 @@ impl Checker<'_> {
             self.report.error("wrong-value", name.span, message, help);
         }
         let called = decl.action.as_ref().and_then(|action| self.resolve(action));
-        let action = called.as_ref().and_then(Called::action);
+        let action = called.as_deref().and_then(Called::action);
         if let (Some(action), Some(text)) = (action, &decl.action)
             && action.kind != ActionKind::Reading
         {
@@ -58,7 +58,7 @@ impl Checker<'_> {
             None => Some(Shape::Any),
         };
         let context = Context { stage: Site::Guard { from }, ..Context::default() };
-        let call = self.invocation(called.as_ref(), decl.with.as_ref(), decl.span, &context);
+        let call = self.invocation(called.as_deref(), decl.with.as_ref(), decl.span, &context);
         let judging = Context { result, ..context };
         let mut condition =
             |text: &Option<Located<String>>| text.as_ref().and_then(|text| self.condition(text, &judging));

@@ -15,6 +15,7 @@ mod times;
 mod undo;
 mod values;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -31,7 +32,7 @@ use baselines::BaselineFacts;
 use order::Order;
 use plugins::PluginFacts;
 pub(crate) use plugins::placeholders;
-use steps::StepFacts;
+use steps::{Called, StepFacts};
 
 /// Checks a document. There is a runbook where neither this nor reading the document found an error.
 #[must_use]
@@ -45,6 +46,7 @@ pub fn check(document: &Document, catalog: &dyn Catalog) -> (Option<Runbook>, Di
         inputs: IndexMap::new(),
         vars: Map::new(),
         plugins: IndexMap::new(),
+        calls: HashMap::new(),
         steps: Vec::new(),
         baselines: IndexMap::new(),
         order,
@@ -64,6 +66,8 @@ pub(crate) struct Checker<'d> {
     vars: Map<String, Value>,
     /// By name.
     plugins: IndexMap<String, PluginFacts>,
+    /// What can be called, by what steps write: thousands of steps often call a few actions.
+    calls: HashMap<String, Arc<Called>>,
     /// By index of the step.
     steps: Vec<StepFacts>,
     /// By name.

@@ -127,9 +127,9 @@ impl Checker<'_> {
         let document = self.document;
         for entry in &document.vars {
             if !crate::document::is_identifier(&entry.key.value) {
-                crate::document::bad_name(&mut self.report, &entry.key, "a var's name");
+                crate::document::bad_name(&mut self.report, &entry.name(), "a var's name");
             }
-            self.vars.insert(entry.key.value.clone(), entry.value.to_value());
+            self.vars.insert(entry.key.value.to_string(), entry.value.to_value());
             if let Some(node) = first_expression(&entry.value) {
                 let help = "vars are plain values; put the expression where the var is used".to_owned();
                 self.report.error("wrong-value", node.span, "a var has no expressions in it", Some(help));

@@ -12,7 +12,7 @@ use crate::node::{Kind, Node, Table};
 use crate::source::{Located, Span};
 use crate::suggest;
 use crate::units;
-use crate::wit::{Action, ActionKind, Interface, Signature};
+use crate::wit::{Action, ActionKind, Signature};
 
 /// Items at once where nothing is said.
 const DEFAULT_PARALLEL: u32 = 8;
@@ -22,28 +22,38 @@ const DEFAULT_EVERY: u64 = 5_000;
 /// What other steps need to know of one.
 pub(crate) struct StepFacts {
     /// What it calls, where that is known.
-    pub(super) call: Option<Called>,
+    pub(super) call: Option<Arc<Called>>,
     /// What `steps.ID.output` is; none for nothing.
     pub(crate) output: Option<Shape>,
     /// Why it may have no output though it is done.
     pub(crate) doubt: Option<Doubt>,
 }
 
-#[derive(Clone)]
+/// An action that something calls, by names that all its calls share.
 pub(super) struct Called {
-    plugin: String,
+    plugin: Arc<str>,
+    interface: Arc<str>,
+    name: Arc<str>,
     signature: Arc<Signature>,
-    interface: usize,
-    action: usize,
+    /// Its places in the signature.
+    place: (usize, usize),
 }
 
 impl Called {
-    fn interface(&self) -> Option<&Interface> {
-        self.signature.interfaces.get(self.interface)
+    fn new(plugin: &str, signature: Arc<Signature>, place: (usize, usize)) -> Option<Self> {
+        let interface = signature.interfaces.get(place.0)?;
+        let action = interface.actions.get(place.1)?;
+        Some(Self {
+            plugin: plugin.into(),
+            interface: interface.id.as_str().into(),
+            name: action.name.as_str().into(),
+            signature,
+            place,
+        })
     }
 
     pub(super) fn action(&self) -> Option<&Action> {
-        self.interface()?.actions.get(self.action)
+        self.signature.interfaces.get(self.place.0)?.actions.get(self.place.1)
     }
 }
 
@@ -84,7 +94,7 @@ impl Checker<'_> {
         let (call, output) = match &decl.body {
             BodyDecl::Call { action, .. } => {
                 let call = self.resolve(action);
-                let output = match call.as_ref().and_then(Called::action) {
+                let output = match call.as_deref().and_then(Called::action) {
                     Some(action) => action.output.as_ref().map(Shape::of),
                     None => Some(Shape::Any),
                 };
@@ -98,7 +108,16 @@ impl Checker<'_> {
     }
 
     /// `plugin.action` or `plugin.interface.action`.
-    pub(super) fn resolve(&mut self, text: &Located<String>) -> Option<Called> {
+    pub(super) fn resolve(&mut self, text: &Located<String>) -> Option<Arc<Called>> {
+        if let Some(known) = self.calls.get(&text.value) {
+            return Some(Arc::clone(known));
+        }
+        let called = Arc::new(self.find_action(text)?);
+        self.calls.insert(text.value.clone(), Arc::clone(&called));
+        Some(called)
+    }
+
+    fn find_action(&mut self, text: &Located<String>) -> Option<Called> {
         let parts: Vec<&str> = text.value.split('.').collect();
         let (plugin, interface, action) = match parts.as_slice() {
             [plugin, action] => (*plugin, None, *action),
@@ -150,9 +169,7 @@ impl Checker<'_> {
             }
         }
         match found.as_slice() {
-            [(interface, action)] => {
-                Some(Called { plugin: plugin.to_owned(), interface: *interface, action: *action, signature })
-            }
+            [place] => Called::new(plugin, signature, *place),
             [] => {
                 self.unknown_action(text, &signature, plugin, interface, action);
                 None
@@ -248,15 +265,16 @@ impl Checker<'_> {
             context.tested = tests_of(when);
         }
         let for_each = self.check_for_each(decl, &mut context);
-        let body = self.check_body(decl, call.as_ref(), &context);
-        let undo = self.check_undo(decl, call.as_ref(), &context);
-        let result = match (&decl.body, call.as_ref().and_then(Called::action)) {
+        let call = call.as_deref();
+        let body = self.check_body(decl, call, &context);
+        let undo = self.check_undo(decl, call, &context);
+        let result = match (&decl.body, call.and_then(Called::action)) {
             (_, Some(action)) => action.output.as_ref().map(Shape::of),
             (BodyDecl::Wait(_) | BodyDecl::Approve(_), None) => None,
             _ => Some(Shape::Any),
         };
         let judging = Context { result, ..context };
-        let gate = self.check_gate(decl, call.as_ref(), &judging);
+        let gate = self.check_gate(decl, call, &judging);
         let expect = decl.expect.iter().filter_map(|text| self.condition(text, &judging)).collect();
         let stage = match site {
             Site::Step(index) => self.order.stages.get(index).copied().flatten(),
@@ -408,9 +426,9 @@ impl Checker<'_> {
         };
         let input = self.record_template(table, &action.input, span, context);
         Some(Invocation {
-            plugin: called.plugin.clone(),
-            interface: called.interface()?.id.clone(),
-            action: action.name.clone(),
+            plugin: Arc::clone(&called.plugin),
+            interface: Arc::clone(&called.interface),
+            action: Arc::clone(&called.name),
             kind: action.kind,
             input,
             input_type: Arc::clone(&action.input),

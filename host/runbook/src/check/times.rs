@@ -73,7 +73,7 @@ impl Checker<'_> {
             if let Some(wait) = long_wait(decl) {
                 self.ask_for_commit(past, wait);
             }
-            let call = self.steps.get(index).and_then(|facts| facts.call.as_ref());
+            let call = self.steps.get(index).and_then(|facts| facts.call.as_deref());
             if call.and_then(Called::action).is_some_and(|action| action.kind.has_effect()) {
                 past.effect = past.effect.or(Some(index));
             }

@@ -29,7 +29,7 @@ impl Checker<'_> {
         }
         let Some((action, with)) = &undo.call else { return Some(Undo::Never) };
         let called = self.resolve(action);
-        if let Some(found) = called.as_ref().and_then(Called::action)
+        if let Some(found) = called.as_deref().and_then(Called::action)
             && !found.kind.has_effect()
         {
             let message = format!("an undo must have an effect, and `{}` only reads", found.name);
@@ -37,7 +37,7 @@ impl Checker<'_> {
             self.report.error("undo-reads", action.span, message, Some(help));
         }
         let context = Context { stage: Site::Undo(index), ..context.clone() };
-        let invocation = self.invocation(called.as_ref(), with.as_ref(), undo.span, &context)?;
+        let invocation = self.invocation(called.as_deref(), with.as_ref(), undo.span, &context)?;
         Some(Undo::Call(Box::new(invocation)))
     }
 

@@ -179,7 +179,7 @@ impl Checker<'_> {
         let fields = table
             .entries
             .iter()
-            .map(|entry| (entry.key.value.clone(), self.template(&entry.value, ty, context)))
+            .map(|entry| (entry.key.value.to_string(), self.template(&entry.value, ty, context)))
             .collect();
         joined_table(fields)
     }
@@ -196,26 +196,27 @@ impl Checker<'_> {
         for entry in &table.entries {
             match record.field(&entry.key.value) {
                 Some(field) => {
-                    let twice =
-                        fields.iter().any(|(name, _): &(String, Template)| *name == snake(&field.name));
-                    if twice {
+                    let name = snake(&field.name);
+                    if fields.iter().any(|(known, _): &(String, Template)| *known == name) {
                         let message = format!("`{}` is given twice, with `-` and with `_`", entry.key.value);
                         self.report.error("duplicate-field", entry.key.span, message, None);
                     }
                     let value = self.template(&entry.value, Some(&field.ty), context);
-                    fields.push((snake(&field.name), value));
+                    fields.push((name, value));
                 }
                 None => self.unknown_field(entry, record),
             }
         }
         for field in &record.fields {
-            let given = table.entries.iter().any(|entry| same_name(&field.name, &entry.key.value));
+            if table.entries.iter().any(|entry| same_name(&field.name, &entry.key.value)) {
+                continue;
+            }
             let name = snake(&field.name);
             let misspelt = || {
                 let unknown = table.entries.iter().filter(|entry| record.field(&entry.key.value).is_none());
                 unknown.into_iter().any(|entry| suggest::nearest(&entry.key.value, [name.as_str()]).is_some())
             };
-            if !given && !field.may_be_absent() && !misspelt() {
+            if !field.may_be_absent() && !misspelt() {
                 let message = format!("`{name}` is missing");
                 let mut help = format!("`{name}` is {}", expected(&field.ty));
                 if let Some(docs) = field.docs.as_deref().and_then(|docs| docs.lines().next()) {

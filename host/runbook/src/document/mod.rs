@@ -196,7 +196,7 @@ impl Places {
     }
 }
 
-fn replace<T>(list: &mut Vec<T>, new: T, name: impl Fn(&T) -> &String) {
+fn replace<T>(list: &mut Vec<T>, new: T, name: impl Fn(&T) -> &str) {
     match list.iter_mut().find(|old| name(old) == name(&new)) {
         Some(old) => *old = new,
         None => list.push(new),
@@ -256,7 +256,7 @@ fn read_environment(root: Table, document: &mut Document, report: &mut Report) {
 }
 
 fn read_input(entry: Entry, report: &mut Report) -> Option<InputDecl> {
-    let name = entry.key;
+    let name = entry.name();
     let what = format!("the input `{}`", name.value);
     if !is_identifier(&name.value) {
         bad_name(report, &name, "an input's name");
@@ -274,7 +274,7 @@ fn read_input(entry: Entry, report: &mut Report) -> Option<InputDecl> {
 fn read_baselines(entries: Vec<Entry>, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
     for entry in &entries {
         if !is_identifier(&entry.key.value) {
-            bad_name(report, &entry.key, "a baseline's name");
+            bad_name(report, &entry.name(), "a baseline's name");
         }
     }
     string_entries(entries, "a baseline", report)
@@ -338,6 +338,9 @@ pub(crate) fn string_entries(
 ) -> Vec<(Located<String>, Located<String>)> {
     entries
         .into_iter()
-        .filter_map(|entry| string(entry.value, what, report).map(|value| (entry.key, value)))
+        .filter_map(|entry| {
+            let name = entry.name();
+            string(entry.value, what, report).map(|value| (name, value))
+        })
         .collect()
 }

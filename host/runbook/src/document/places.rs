@@ -85,7 +85,7 @@ enum Tag {
 }
 
 pub(super) fn read_connection(entry: Entry, report: &mut Report) -> Option<ConnectionDecl> {
-    let name = entry.key;
+    let name = entry.name();
     if !is_name(&name.value) {
         bad_name(report, &name, "a connection's name");
     }
@@ -149,8 +149,9 @@ fn read_kind(reader: &mut Reader<'_>, what: &str, span: Span) -> Option<Connecti
             .named("environment")
             .into_iter()
             .filter_map(|entry| {
+                let name = entry.name();
                 let value = read_text(entry.value, "a variable's value", reader.report)?;
-                Some((entry.key, value))
+                Some((name, value))
             })
             .collect();
         return Some(ConnectionKind::Program { path: path?, digest, postgres, environment, directory });
@@ -246,7 +247,7 @@ fn read_credential(node: Node, report: &mut Report) -> Option<CredentialDecl> {
 }
 
 pub(super) fn read_secret(entry: Entry, report: &mut Report) -> Option<SecretDecl> {
-    let name = entry.key;
+    let name = entry.name();
     if !is_name(&name.value) {
         bad_name(report, &name, "a secret's name");
     }

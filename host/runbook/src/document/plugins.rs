@@ -45,7 +45,7 @@ struct Parts {
 }
 
 fn read_parts(entry: Entry, report: &mut Report) -> Option<(Located<String>, Parts)> {
-    let name = entry.key;
+    let name = entry.name();
     let what = format!("the plugin `{}`", name.value);
     let mut reader = Reader::of(entry.value, &what, report)?;
     let names_source = reader.has("source") || reader.has("provider");

@@ -59,8 +59,9 @@ impl Cache {
             return Ok(super::Expression(Arc::clone(known)));
         }
         let compiled = Arc::new(compile(source)?);
-        // A lone path costs less to read again than to remember.
-        if matches!(compiled.body, Body::Tree { .. }) {
+        // What a step gave is mostly looked at once, and a path costs less to read again than to remember.
+        let of_step = |reference: &Reference| reference.step().is_some();
+        if matches!(compiled.body, Body::Tree { .. }) || !compiled.references.iter().any(of_step) {
             self.0.insert(source.into(), Arc::clone(&compiled));
         }
         Ok(super::Expression(compiled))
