@@ -62,7 +62,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         bug: "a lost program may still run when its effect is planned again",
-        file: "machine/mod.rs",
+        file: "machine/calls.rs",
         find: ".filter(|attempt| attempt.is_unknown())\n                    .flat_map(|attempt| attempt.processes",
         replace: ".filter(|_| false)\n                    .flat_map(|attempt| attempt.processes",
     },
