@@ -204,10 +204,10 @@ impl Page {
                 self.line(&format!("{}    {}", indent(row), style.dim(&plain_text(&covers))));
             }
             PlanOutcome::Wait { ms } => {
-                self.row(row, &style.sign(Phase::Waiting), &format!("waits {}", Span(*ms)))
+                self.row(row, &style.sign(Phase::Waiting), &format!("waits {}", Span(*ms)));
             }
             PlanOutcome::ForEach { items } => {
-                self.row(row, &style.sign(Phase::Items), &format!("{items} items"))
+                self.row(row, &style.sign(Phase::Items), &format!("{items} items"));
             }
             PlanOutcome::Skipped { reason, because } => {
                 let why = match (reason, because) {
@@ -218,7 +218,7 @@ impl Page {
                 self.row(row, &style.sign(Phase::Skipped), &why);
             }
             PlanOutcome::Deferred { reason } => {
-                self.row(row, &style.dim("…"), &format!("deferred: {reason}"))
+                self.row(row, &style.dim("…"), &format!("deferred: {reason}"));
             }
             PlanOutcome::Failed { failure } => {
                 self.row(row, &style.sign(Phase::Failed), &format!("would fail: {failure}"));
