@@ -104,13 +104,14 @@ impl Run {
             self.now += self.random.span(1, SLOW_STORE);
         }
         if let Some(group) = self.wants.take() {
+            // The lock is not to be had; the rest stands without it.
             if self.other {
                 self.followed.push(Observation::LockBusy { group, by: "another".to_owned() });
-                return Ok(true);
+            } else {
+                self.locks.insert(group.clone());
+                self.fence += 1;
+                self.followed.push(Observation::Locked { group, fence: self.fence });
             }
-            self.locks.insert(group.clone());
-            self.fence += 1;
-            self.followed.push(Observation::Locked { group, fence: self.fence });
         }
         for group in self.returns.drain(..) {
             self.locks.remove(&group);
