@@ -52,6 +52,7 @@ impl Driver {
         let (cancel, cancelled) = oneshot::channel();
         let writes = request.phase.name().writes();
         self.calls.insert(call, Underway { cancel: Some(cancel), writes });
+        self.reads += u64::from(!writes);
         let shared = Arc::clone(&self.shared);
         let asked = self.asked.0.clone();
         let done = self.done.0.clone();

@@ -1,8 +1,9 @@
 //! Drives one run: hands observations to the machine and carries its commands out, in order.
 //!
-//! The driver alone writes the run's journal. Invariant: a command that stands behind a commit is not begun before the
-//! commit is durable, but for calls that only read: those are made while the disk is waited for, so that a step's plan
-//! costs nothing where it follows another step's result.
+//! The driver alone writes the run's journal. Invariant: nothing that stands behind a commit is begun before the commit
+//! is durable if it has an effect or tells somebody something. Calls that only read are begun before, and where there
+//! are some the commit waits a moment for what they bring: so the result of one step and the intent of the next, whose
+//! plan takes microseconds, are one commit.
 
 mod calls;
 mod mail;
@@ -60,6 +61,8 @@ pub(crate) enum Manner {
     Note,
 }
 
+/// How long a commit may wait for what calls that only read bring.
+const COMMIT_DELAY: Duration = Duration::from_millis(1);
 /// A run that sleeps longer than this is parked.
 const PARKED_MS: Millis = 30_000;
 /// How long applies may take to come to their end when the process is to leave.
@@ -79,6 +82,10 @@ pub(crate) struct Driver {
     consumed: Vec<String>,
     /// Recorded and not yet committed.
     buffer: Vec<NewEvent>,
+    /// Until when the next commit may wait; none where there is nothing to commit.
+    due: Option<Instant>,
+    /// Calls that only read, counted as they are begun.
+    reads: u64,
     /// The lock that the next commit is to take.
     locking: Option<String>,
     /// The word for lists that was written last.
@@ -143,6 +150,8 @@ impl Driver {
             heard: HashSet::new(),
             consumed: Vec::new(),
             buffer: Vec::new(),
+            due: None,
+            reads: 0,
             locking: None,
             status: "",
             wake: None,
@@ -196,17 +205,15 @@ impl Driver {
         let mut ending = None;
         self.show_samples(&commands);
         self.tell_refusals(&commands, &message);
-        let mut commands = VecDeque::from(commands);
-        while let Some(command) = commands.pop_front() {
-            if matches!(command, Command::Commit) {
-                self.begin_reads(&mut commands);
-            }
+        let reads_before = self.reads;
+        for command in commands {
             if let Some(end) = self.carry_out(command).await? {
                 ending = Some(end);
             }
         }
-        if !self.consumed.is_empty() {
-            // What was refused is consumed without an event of its own.
+        // What was refused is consumed without an event of its own.
+        let outward = answer.is_some() || self.locking.is_some() || !self.consumed.is_empty();
+        if outward || (self.due.is_some() && self.reads == reads_before) {
             self.commit().await?;
         }
         let strange = asks_for_place && self.machine.state().is_held_for(Hold::Identity);
@@ -256,6 +263,13 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let due = self.due;
+        let commit = async move {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let patience = self.leaving;
         let grace = async move {
             match patience {
@@ -272,6 +286,10 @@ impl Driver {
                 Ok(told.then_some((Observation::Called { call, report }, None)))
             }
             Some(asked) = self.asked.1.recv() => Ok(self.asked(asked)),
+            () = commit => {
+                self.commit().await?;
+                Ok(None)
+            }
             Some(observation) = signals.person.recv(), if patience.is_none() => {
                 Ok(Some((observation, None)))
             }
@@ -325,12 +343,17 @@ impl Driver {
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<Option<Ending>, RunError> {
+        if self.due.is_some() && needs_commit(&command) {
+            self.commit().await?;
+        }
         match command {
             Command::Record { event, at } => {
                 self.watcher.event(at, &event, self.machine.state());
                 self.buffer.push(stored(&event, at)?);
             }
-            Command::Commit => self.commit().await?,
+            Command::Commit => {
+                self.due.get_or_insert_with(|| Instant::now() + COMMIT_DELAY);
+            }
             Command::Cancel { call } => {
                 if let Some(cancel) = self.calls.get_mut(&call).and_then(|call| call.cancel.take()) {
                     // The task may have ended on its own just now; then its report is on the way.
@@ -369,18 +392,6 @@ impl Driver {
         Ok(None)
     }
 
-    /// Begins the calls that have no effect, whatever they stand behind.
-    fn begin_reads(&mut self, commands: &mut VecDeque<Command>) {
-        for command in std::mem::take(commands) {
-            match command {
-                Command::Call { call, step, item, request } if !request.phase.name().writes() => {
-                    self.call(call, step, item, request);
-                }
-                command => commands.push_back(command),
-            }
-        }
-    }
-
     fn show_samples(&self, commands: &[Command]) {
         for command in commands {
             match command {
@@ -400,6 +411,7 @@ impl Driver {
     }
 
     async fn commit(&mut self) -> Result<(), RunError> {
+        self.due = None;
         let status = self.machine.state().status();
         if status != self.status && !self.buffer.is_empty() {
             self.status = status;
@@ -431,6 +443,27 @@ impl Driver {
         };
         self.pending.push_back(observation);
         Ok(())
+    }
+}
+
+/// Whether what was to be committed before this command has to be durable first.
+const fn needs_commit(command: &Command) -> bool {
+    match command {
+        Command::Call { request, .. } => request.phase.name().writes(),
+        Command::Cancel { .. }
+        | Command::Waiting { .. }
+        | Command::Held { .. }
+        | Command::Ended { .. }
+        | Command::Report => true,
+        Command::Record { .. }
+        | Command::Commit
+        | Command::Consumed { .. }
+        | Command::Lock { .. }
+        | Command::Unlock { .. }
+        | Command::Sampled { .. }
+        | Command::Watched { .. }
+        | Command::Refused { .. }
+        | Command::WakeAt { .. } => false,
     }
 }
 
