@@ -3,6 +3,8 @@
 //! The machine may be busy, so every figure is a median of rounds and every verdict a ratio; absolute times are for
 //! orientation.
 
+mod runs;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,6 +29,9 @@ pub(crate) fn run(_arguments: &[String]) -> Result<(), Error> {
     bench.fan_out()?;
     bench.check_and_plan(reading_step)?;
     bench.idle()?;
+    bench.many_runs()?;
+    bench.resting_runs()?;
+    bench.tripped_guard()?;
     Ok(())
 }
 
@@ -119,13 +124,10 @@ impl Bench {
         let runbook = self.runbook("wait", &format!("{HEAD}{steps}"))?;
         let mut child = self.command(&["run", &runbook]).stdout(Stdio::null()).spawn()?;
         std::thread::sleep(Duration::from_secs(2));
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let kib = resident_kib(child.id());
         child.kill()?;
         child.wait()?;
-        let status = status?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
-        absolute("memory of a waiting run", kib / 1024.0, 30.0, "MB");
+        absolute("memory of a waiting run", kib? / 1024.0, 30.0, "MB");
         Ok(())
     }
 
@@ -266,6 +268,25 @@ fn report(name: &str, measured: Duration, floor: Duration, limit: f64) {
         shown(measured),
         shown(floor)
     );
+}
+
+/// A figure that is to be so many times another one.
+fn at_least(name: &str, measured: Duration, other: Duration, limit: f64) {
+    let ratio = measured.as_secs_f64() / other.as_secs_f64().max(1e-9);
+    let verdict = if ratio >= limit { "met" } else { "MISSED" };
+    println!(
+        "{name:<44} {:>11} {:>11} {ratio:>6.2}x {:>7}  {verdict}",
+        shown(measured),
+        shown(other),
+        format!("≥ {limit:.1}x")
+    );
+}
+
+/// The resident memory of a process, in KiB.
+fn resident_kib(id: u32) -> Result<f64, Error> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?)
 }
 
 /// A figure with a limit of its own.
