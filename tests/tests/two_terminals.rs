@@ -119,6 +119,122 @@ fn a_second_terminal_rolls_a_run_back() {
     assert!(!is_there(&api, "first") && !is_there(&api, "second"));
 }
 
+/// The file, and an event whose reply takes so long.
+fn slow_after_a_file(ms: u32) -> String {
+    write("first") + &Api::event("slow", &format!("fault = \"late-reply\", ms = \"{ms}\""), "")
+}
+
+/// Starts it, and waits until the event is on its way.
+fn start_slow(api: &Api, name: &str, ms: u32) -> (Running, String) {
+    api.runbook(name, &slow_after_a_file(ms));
+    let running = api.start_command("run", name, &[]);
+    api.service.wait_until("the event", |log| log.iter().any(|entry| entry.effect));
+    let run = api.windlass.only_run();
+    (running, run)
+}
+
+/// Cancelled is stopped on the way forward; who then asks for the way back gets it.
+#[test]
+fn a_rollback_after_a_cancel_wins_while_something_is_applied() {
+    let api = Api::start();
+    let (running, run) = start_slow(&api, "regretted", 3_000);
+    drop(api.windlass.run(["cancel", &run, "--reason", "wrong version"]).expect(0));
+    drop(api.windlass.run(["rollback", &run, "--reason", "take it back"]).expect(0));
+    // The event has no `reverse`, which is a person's to settle; then the file goes.
+    drop(running.wait().expect(3).says("the rollback begins"));
+    drop(api.windlass.run(["resume", &run, "--step", "undo/slow", "--leave", "--reason", "seen"]).expect(1));
+    assert!(!is_there(&api, "first"));
+}
+
+#[test]
+fn a_rollback_that_comes_when_a_cancelled_run_has_ended_is_a_run_of_its_own() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "late", &steps, "pause", "waiting");
+    drop(api.windlass.run(["cancel", &run]).expect(0));
+    drop(api.windlass.run(["rollback", &run, "--reason", "take it back"]).expect(5));
+    drop(running.wait().expect(6));
+    assert!(!is_there(&api, "first"));
+}
+
+#[test]
+fn a_run_that_still_drains_its_pause_is_resumed_by_its_own_process() {
+    let api = Api::start();
+    let (running, run) = start_slow(&api, "drained", 3_000);
+    drop(api.windlass.run(["pause", &run]).expect(0));
+    drop(api.windlass.run(["resume", &run]).expect(0).says("asked, and heard"));
+    drop(running.wait().expect(0));
+    assert_eq!(api.windlass.show(&run).status(), "succeeded");
+}
+
+#[test]
+fn who_asks_with_wait_is_answered_as_the_run_is() {
+    let api = Api::start();
+    let steps = write("first") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "awaited", &steps, "pause", "waiting");
+    drop(api.windlass.run(["rollback", &run, "--wait", "--reason", "errors in the log"]).expect(5));
+    drop(running.wait().expect(5));
+    assert!(!is_there(&api, "first"));
+}
+
+/// Both look at what is there before either is; one of them makes the run that takes it back.
+#[test]
+fn of_two_rollbacks_of_an_ended_run_in_the_same_instant_one_happens() {
+    let api = Api::start();
+    api.runbook("once", &(write("first") + &write("second")));
+    drop(api.run("run", "once", &[]).expect(0));
+    let run = api.windlass.only_run();
+    let back = || api.windlass.start(["rollback", &run, "--reason", "both saw it"]);
+    let both = [back(), back(), back()];
+    let codes: Vec<Option<i32>> = both.into_iter().map(|one| one.wait().code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == Some(5)).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Some(2)).count(), 2, "{codes:?}");
+    assert_eq!(api.windlass.runs().len(), 2);
+}
+
+#[test]
+fn an_ended_run_is_taken_back_in_part_and_says_so() {
+    let api = Api::start();
+    api.runbook("part", &(write("first") + &write("second")));
+    drop(api.run("run", "part", &[]).expect(0));
+    let run = api.windlass.only_run();
+    let only = ["rollback", &run, "--only", "second", "--reason", "only this one"];
+    drop(api.windlass.run(only).expect(4).says("left as it is: `first`"));
+    assert!(is_there(&api, "first") && !is_there(&api, "second"));
+}
+
+/// One undo in the way keeps none of the others from being shown.
+#[test]
+fn a_plan_of_a_rollback_shows_every_step_whatever_stands_in_the_way_of_one() {
+    let api = Api::start();
+    api.runbook("shown", &(write("first") + &write("second") + &write("third")));
+    drop(api.run("run", "shown", &[]).expect(0));
+    let run = api.windlass.only_run();
+    std::fs::write(api.workspace.path("out/third.txt"), "somebody else\n").unwrap();
+    std::fs::remove_file(api.workspace.path("out/second.txt")).unwrap();
+    let planned = api.windlass.run(["rollback", &run, "--plan"]).expect(1);
+    let line =
+        |step: &str| planned.stdout.lines().find(|line| line.contains(step)).unwrap_or_default().to_owned();
+    assert!(line("undo/third").contains("would ask a person (conflict)"), "{}", planned.stdout);
+    assert!(line("undo/second").contains("is not needed"), "{}", planned.stdout);
+    assert!(line("undo/first").ends_with("undo/first"), "{}", planned.stdout);
+    assert!(planned.stdout.contains("first.txt"), "{}", planned.stdout);
+}
+
+#[test]
+fn an_ended_run_goes_back_past_its_commit_only_by_word_and_with_a_reason() {
+    let api = Api::start();
+    api.runbook("committed", &(write("first") + "commit = true\n" + &write("second")));
+    drop(api.run("run", "committed", &[]).expect(0));
+    let run = api.windlass.only_run();
+    let refused = api.windlass.run(["rollback", &run, "--reason", "x"]).expect(2);
+    drop(refused.says("needs --past-commit"));
+    drop(api.windlass.run(["rollback", &run, "--past-commit"]).expect(2).says("needs a reason"));
+    assert!(is_there(&api, "first") && is_there(&api, "second"));
+    drop(api.windlass.run(["rollback", &run, "--past-commit", "--reason", "it leaks"]).expect(5));
+    assert!(!is_there(&api, "first") && !is_there(&api, "second"));
+}
+
 #[test]
 fn a_run_whose_process_was_killed_is_rolled_back() {
     let api = Api::start();
@@ -190,7 +306,7 @@ fn a_second_terminal_approves_with_a_key_that_the_first_one_knows() {
     let key = |name: &str| api.workspace.path(name).display().to_string();
     let says = |name: &str| api.windlass.run(word("approve", &run, &key(name)));
 
-    drop(says("boris").expect(2).says("must say as what"));
+    drop(says("boris").expect(2).says("this takes one of `owner`, and `boris` has `auditor`"));
     let stranger = api.workspace.path("stranger");
     let made =
         Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(stranger).status();
@@ -312,6 +428,23 @@ fn a_process_that_is_told_to_end_leaves_also_what_a_guard_watches() {
     assert_eq!(api.windlass.show(&run).status(), "held");
 }
 
+/// The first ctrl-c says what keeps the process; the second leaves the run as it is, since nothing is being applied.
+#[test]
+fn ctrl_c_says_that_a_guard_watches_on_and_leaves_it_at_the_second() {
+    let api = Api::start();
+    let guard = "\n[[guard]]\nid = \"up\"\ndo = \"api.check\"\nwith = { url = \"/health/db\" }\nevery = \"1s\"\n\
+                 hold_when = \"false\"\nno_data = \"ignore\"\n";
+    let steps = write("first") + &sleep("pause", "60s") + guard;
+    let (running, run) = start(&api, "kept", &steps, "pause", "waiting");
+    let press = || assert!(made_ok(Command::new("kill").args(["-INT", &running.id().to_string()])));
+    press();
+    until("it says why it stays", &running, || running.stdout().contains("`guard/up` still watches"));
+    press();
+    drop(running.wait().expect(3));
+    let record = api.windlass.show(&run);
+    assert_eq!(record.status(), "held", "paused, and not cancelled");
+}
+
 #[test]
 fn ctrl_c_pauses_and_a_second_one_cancels() {
     let api = Api::start();
@@ -347,6 +480,36 @@ fn runs_of_a_group_come_one_after_the_other() {
     drop(first.wait().expect(0));
     drop(second.wait().expect(0));
     assert!(is_there(&api, "two") && !is_there(&api, "three"));
+}
+
+/// Nothing is at work in it, so nothing has to come to its end.
+#[test]
+fn ctrl_c_leaves_a_run_at_once_that_waits_for_its_group() {
+    let api = Api::start();
+    let steps = format!("{}{GROUP}", write("one") + &sleep("pause", "20s"));
+    let (first, _) = start(&api, "one", &steps, "pause", "waiting");
+    api.runbook("two", &format!("{}{GROUP}", write("two")));
+    let second = api.start_command("run", "two", &[]);
+    until("the second waits", &second, || second.stdout().contains("waits for group"));
+    let began = Instant::now();
+    assert!(made_ok(Command::new("kill").args(["-INT", &second.id().to_string()])));
+    drop(second.wait().expect(3));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(made_ok(Command::new("kill").args(["-INT", &first.id().to_string()])));
+    drop(first.wait().expect(3));
+}
+
+/// Effects of a step that the new runbook does not have could not be taken back by it.
+#[test]
+fn what_is_taken_over_must_be_of_steps_that_the_runbook_has() {
+    let api = Api::start();
+    let steps = write("one") + &sleep("pause", "1h");
+    let (running, run) = start(&api, "left", &format!("{steps}{GROUP}"), "pause", "waiting");
+    drop(api.windlass.run(["cancel", &run]).expect(0));
+    drop(running.wait().expect(6));
+    api.runbook("next", &format!("{}{GROUP}", write("next")));
+    drop(api.run("run", "next", &["--continue", &run]).expect(2).says("`one`"));
+    assert!(is_there(&api, "one") && !is_there(&api, "next"));
 }
 
 #[test]
