@@ -406,7 +406,7 @@ fn what_a_failed_step_needs_is_said_in_one_command() {
 #[test]
 fn a_process_that_is_told_to_end_leaves_its_run_paused() {
     let api = Api::start();
-    let steps = write("first") + &sleep("pause", "1s") + &write("second");
+    let steps = write("first") + &sleep("pause", "5s") + &write("second");
     let (running, run) = start(&api, "ended", &steps, "pause", "waiting");
     assert!(made_ok(Command::new("kill").args(["-TERM", &running.id().to_string()])));
     drop(running.wait().expect(3));
@@ -469,7 +469,7 @@ const GROUP: &str = "[concurrency]\ngroup = \"production\"\n";
 fn runs_of_a_group_come_one_after_the_other() {
     let api = Api::start();
     let (first, run) =
-        start(&api, "one", &format!("{}{GROUP}", write("one") + &sleep("pause", "1s")), "pause", "waiting");
+        start(&api, "one", &format!("{}{GROUP}", write("one") + &sleep("pause", "5s")), "pause", "waiting");
     api.runbook("two", &format!("{}{GROUP}", write("two")));
     let second = api.start_command("run", "two", &[]);
     std::thread::sleep(Duration::from_millis(500));
