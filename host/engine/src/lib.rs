@@ -14,7 +14,6 @@ mod identity;
 mod layout;
 mod machine;
 pub mod plan;
-mod preview;
 mod request;
 mod scope;
 mod size;
@@ -36,7 +35,6 @@ pub use failure::{CallFailure, CallPhase, Denied, Measured, Span, StepFailure};
 pub use horizon::may_be_taken_back;
 pub use identity::{Direction, EffectId, Millis};
 pub use machine::Machine;
-pub use preview::{UndoOutcome, UndoPreview, UndoPreviewCommand, UndoRow};
 pub use request::{ASKED_VERSION, Asked, Request};
 pub use state::{
     ApprovalState, Cancelled, Decided, Ended, GuardState, Held, ItemState, LockState, RollbackState,

@@ -176,6 +176,12 @@ impl Work {
         self.attempts.iter().any(AttemptState::is_unknown)
     }
 
+    /// The input of the last attempt that is to be taken back.
+    pub(crate) fn last_input(&self) -> Arc<Value> {
+        let last = self.attempts.iter().rev().find(|attempt| attempt.may_have_effect());
+        last.and_then(|attempt| attempt.input.clone()).unwrap_or_default()
+    }
+
     /// The attempts that planning is given: started, and not proven without effect.
     pub(crate) fn before(&self) -> Vec<Attempt> {
         self.attempts

@@ -12,8 +12,7 @@ use support::safety::{approve, asks};
 use support::*;
 use windlass_engine::{
     Answer, Asked, CallKind, CallReport, Cause, Event, Hold, Millis, Observation, Parent, ParentKind, Reads,
-    Request, RunCreated, SkipReason, UndoOutcome, UndoPreview, UndoPreviewCommand, Verdict, World,
-    may_be_taken_back,
+    Request, RunCreated, SkipReason, Verdict, World, may_be_taken_back,
 };
 use windlass_runbook::model::{
     Invocation, OnFailure, RollbackOrder, RollbackStep, Runbook, Step, StepBody, Undo,
@@ -991,78 +990,6 @@ fn a_run_that_continues_another_has_its_effects_in_its_undo_list() {
     assert_eq!(run.start(), ROLLED_BACK);
     assert_eq!(run.calls[..2], ["plan a", "output a"], "it is there already, and adopted");
     assert_eq!((run.had("a"), run.had("b")), (0, 0));
-}
-
-// --- windlass rollback RUN --plan ---
-
-fn previewed(run: &mut Driver, only: &[&str]) -> Vec<String> {
-    let only: Vec<String> = only.iter().map(ToString::to_string).collect();
-    let events = run.state().events();
-    let mut preview = UndoPreview::new(run.runbook.clone(), run.state().clone(), &only).unwrap();
-    let mut queue = preview.begin();
-    let mut rows = Vec::new();
-    loop {
-        match queue.remove(0) {
-            UndoPreviewCommand::Done => break,
-            UndoPreviewCommand::Row(row) => rows.push(row),
-            UndoPreviewCommand::Call { call, step, item, request } => {
-                assert!(!request.phase.name().writes(), "{step} writes in a preview");
-                let of = (step.strip_prefix("undo/").unwrap().to_owned(), item.map(|item| item.to_string()));
-                let had = run.effects.get(&of).copied().unwrap_or(0);
-                let seen =
-                    Seen { step: &step, item: of.1.as_deref(), request: &request, now: START, had, count: 1 };
-                queue.extend(preview.called(call, usual(&seen).0));
-            }
-        }
-    }
-    rows.sort_by_key(|row| row.position);
-    assert_eq!(run.state().events(), events, "it journals nothing");
-    rows.iter()
-        .map(|row| {
-            let what = match &row.outcome {
-                UndoOutcome::Planned { plan } if plan.status == Status::Differs => "restore",
-                UndoOutcome::Planned { .. } => "planned",
-                UndoOutcome::NoUndo => "none",
-                UndoOutcome::NotNeeded => "not needed",
-                UndoOutcome::Deferred | UndoOutcome::Failed { .. } => "can't tell",
-            };
-            match &row.item {
-                Some(item) => format!("{}[{item}] {what}", row.step),
-                None => format!("{} {what}", row.step),
-            }
-        })
-        .collect()
-}
-
-#[test]
-fn a_preview_plans_each_undo_in_its_order_and_journals_nothing() {
-    let each = undoable("each").with(json!("${item}")).each(json!("${inputs.names}"), 1, 0);
-    let mut run = Driver::new(chain(vec![
-        undoable("a"),
-        write("post"),
-        write("note").undo(Undo::Never),
-        each,
-        read("check").expect("false"),
-    ]));
-    assert_eq!(run.start(), Outcome::Held(vec![Hold::Failure]));
-    assert_eq!(
-        previewed(&mut run, &[]),
-        [
-            "each[a] restore",
-            "each[b] restore",
-            "each[c] restore",
-            "note not needed",
-            "post none",
-            "a restore"
-        ]
-    );
-    assert_eq!(
-        previewed(&mut run, &["note"]),
-        ["each[a] restore", "each[b] restore", "each[c] restore", "note not needed"],
-        "what depends on it comes along"
-    );
-    let nope = UndoPreview::new(run.runbook.clone(), run.state().clone(), &["check".to_owned()]);
-    assert_eq!(nope.unwrap_err().message, "there is nothing of step `check` to take back");
 }
 
 // --- found by simulation ---

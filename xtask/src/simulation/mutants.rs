@@ -45,8 +45,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "an undo waits for nothing that came after its step",
         file: "layout.rs",
-        find: "waits_for: self.dependents.iter().map(Vec::len).collect()",
-        replace: "waits_for: self.dependents.iter().map(|_| 0).collect()",
+        find: "*count = dependents.len();",
+        replace: "*count = 0;",
     },
     Mutant {
         bug: "an undo writes over what someone else changed",

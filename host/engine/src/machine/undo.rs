@@ -192,7 +192,8 @@ impl Machine {
             }
             Status::Unknown(message) => {
                 let message = message.clone();
-                let blind = reads.is_none();
+                // What is known of an undo that was lost changes what the next plan is told.
+                let blind = reads.is_none() && !lost;
                 self.ask_once(unit, message, Some(plan), blind);
             }
         }
