@@ -4,8 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{Bench, HEAD, absolute, at_least, report};
 use crate::Error;
 
@@ -107,13 +105,16 @@ impl Bench {
     fn driven(&self, runbook: &str, prefix: &[&str]) -> Result<Driven, Error> {
         let store = self.detached(runbook, RUNS)?;
         let began = Instant::now();
-        let mut daemon = self.daemon(&store, prefix)?;
-        let took = until(&mut daemon, || {
-            let ended = self.listed(&store)?.iter().filter(|run| run["status"] == "succeeded").count();
-            Ok((ended == RUNS as usize).then(|| began.elapsed()))
-        });
+        let mut daemon = self.daemon(&store, prefix, Stdio::piped())?;
+        // It says of each run how it has ended.
+        let lines = BufReader::new(daemon.stdout.take().ok_or("no standard output")?).lines();
+        let ended =
+            lines.map_while(Result::ok).filter(|line| line.contains("succeeded")).take(RUNS as usize).count();
+        let took = began.elapsed();
         end(daemon)?;
-        let took = took?;
+        if ended < RUNS as usize {
+            return Err("the daemon did not drive all runs to their end".into());
+        }
         let output = Command::new(self.programs.join("bench-floor")).args(["events", &store]).output()?;
         let text = String::from_utf8(output.stdout)?;
         let mut numbers = text.split_whitespace().map(str::parse::<u64>);
@@ -124,7 +125,7 @@ impl Bench {
     /// KiB of a daemon that has so many runs resting.
     fn memory_with(&self, runbook: &str, runs: u32) -> Result<f64, Error> {
         let store = self.detached(runbook, runs)?;
-        let mut daemon = self.daemon(&store, &[])?;
+        let mut daemon = self.daemon(&store, &[], Stdio::null())?;
         let id = daemon.id();
         let mut before = None;
         let rested = until(&mut daemon, || {
@@ -148,7 +149,7 @@ impl Bench {
         Ok(store)
     }
 
-    fn daemon(&self, store: &str, prefix: &[&str]) -> Result<Child, Error> {
+    fn daemon(&self, store: &str, prefix: &[&str], output: Stdio) -> Result<Child, Error> {
         let daemon = self.command(&["daemon", "--store", store]);
         let mut command = match prefix.split_first() {
             None => daemon,
@@ -160,16 +161,7 @@ impl Bench {
                 command
             }
         };
-        Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
-    }
-
-    fn listed(&self, store: &str) -> Result<Vec<Value>, Error> {
-        let output = self.command(&["list", "--output", "json", "--store", store]).output()?;
-        let mut list: Value = serde_json::from_slice(&output.stdout)?;
-        match list["runs"].take() {
-            Value::Array(runs) => Ok(runs),
-            other => Err(format!("no list of runs: {other}").into()),
-        }
+        Ok(command.stdout(output).stderr(Stdio::null()).spawn()?)
     }
 }
 
