@@ -169,7 +169,7 @@ with = { program = "tool", arguments = ["write", "/out/effect"] }
     let running = api.start_command("run", "program", &[]);
     let effect = api.workspace.path("out/effect");
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !effect.exists() {
+    while !std::fs::metadata(&effect).is_ok_and(|file| file.len() > 0) {
         assert!(std::time::Instant::now() < deadline, "the program never began: {}", running.kill().all());
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use windlass_tests::{Api, Running};
 
 fn until(what: &str, daemon: &Running, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < deadline, "never {what}:\n{}", daemon.stdout());
         std::thread::sleep(Duration::from_millis(20));

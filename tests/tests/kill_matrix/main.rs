@@ -107,16 +107,26 @@ fn trace(index: usize, scenario: &Scenario) -> Vec<Moment> {
             passed.iter().filter(|(at, names)| at == phase && names.iter().any(|other| other == name)).count()
         };
         for (place, (phase, names)) in passed.iter().enumerate() {
-            // By the rarest of its names: how often a gate is sampled is not the same each time.
-            let Some(name) = names.iter().min_by_key(|name| times(name, phase)) else { continue };
-            let before = &passed[..=place];
-            let count = before
-                .iter()
-                .filter(|(at, names)| at == phase && names.iter().any(|other| other == name))
-                .count();
-            let aim = Aim { point: format!("{name}@{phase}:{count}") };
-            let death = Death { command, at: At::Point(aim) };
-            moments.push(Moment { scenario: index, death, points: points::of(phase, names, scenario.class) });
+            // What comes by the clock is not in the same commit each time, so a moment is aimed at by each of its names.
+            // Where each moment is wanted once, it is by the rarest: how often a gate is sampled is not the same, either.
+            let rarest = || names.iter().min_by_key(|name| times(name, phase)).into_iter().collect();
+            let aims: BTreeSet<&String> =
+                if scenario.every_moment { rarest() } else { names.iter().collect() };
+            for name in aims {
+                let before = &passed[..=place];
+                let count = before
+                    .iter()
+                    .filter(|(at, names)| at == phase && names.iter().any(|other| other == name))
+                    .count();
+                let aim = Aim { point: format!("{name}@{phase}:{count}") };
+                let death = Death { command, at: At::Point(aim) };
+                let certain = if scenario.every_moment { names } else { std::slice::from_ref(name) };
+                moments.push(Moment {
+                    scenario: index,
+                    death,
+                    points: points::of(phase, certain, scenario.class),
+                });
+            }
         }
     }
     moments.extend(scenario.landed.iter().map(|(command, name, holds)| Moment {
