@@ -48,6 +48,13 @@ fn start(api: &Api, name: &str, steps: &str, step: &str, phase: &str) -> (Runnin
     (running, run)
 }
 
+/// A run that has come to its good end.
+fn ended(api: &Api, name: &str, steps: &str) -> String {
+    api.runbook(name, steps);
+    drop(api.run("run", name, &[]).expect(0));
+    api.windlass.only_run()
+}
+
 fn is_there(api: &Api, file: &str) -> bool {
     api.workspace.path(&format!("out/{file}.txt")).exists()
 }
@@ -181,9 +188,7 @@ fn who_asks_with_wait_is_answered_as_the_run_is() {
 #[test]
 fn of_two_rollbacks_of_an_ended_run_in_the_same_instant_one_happens() {
     let api = Api::start();
-    api.runbook("once", &(write("first") + &write("second")));
-    drop(api.run("run", "once", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "once", &(write("first") + &write("second")));
     let back = || api.windlass.start(["rollback", &run, "--reason", "both saw it"]);
     let both = [back(), back(), back()];
     let codes: Vec<Option<i32>> = both.into_iter().map(|one| one.wait().code).collect();
@@ -195,9 +200,7 @@ fn of_two_rollbacks_of_an_ended_run_in_the_same_instant_one_happens() {
 #[test]
 fn an_ended_run_is_taken_back_in_part_and_says_so() {
     let api = Api::start();
-    api.runbook("part", &(write("first") + &write("second")));
-    drop(api.run("run", "part", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "part", &(write("first") + &write("second")));
     let only = ["rollback", &run, "--only", "second", "--reason", "only this one"];
     drop(api.windlass.run(only).expect(4).says("left as it is: `first`"));
     assert!(is_there(&api, "first") && !is_there(&api, "second"));
@@ -207,9 +210,7 @@ fn an_ended_run_is_taken_back_in_part_and_says_so() {
 #[test]
 fn a_plan_of_a_rollback_shows_every_step_whatever_stands_in_the_way_of_one() {
     let api = Api::start();
-    api.runbook("shown", &(write("first") + &write("second") + &write("third")));
-    drop(api.run("run", "shown", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "shown", &(write("first") + &write("second") + &write("third")));
     std::fs::write(api.workspace.path("out/third.txt"), "somebody else\n").unwrap();
     std::fs::remove_file(api.workspace.path("out/second.txt")).unwrap();
     let planned = api.windlass.run(["rollback", &run, "--plan"]).expect(1);
@@ -224,9 +225,7 @@ fn a_plan_of_a_rollback_shows_every_step_whatever_stands_in_the_way_of_one() {
 #[test]
 fn an_ended_run_goes_back_past_its_commit_only_by_word_and_with_a_reason() {
     let api = Api::start();
-    api.runbook("committed", &(write("first") + "commit = true\n" + &write("second")));
-    drop(api.run("run", "committed", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "committed", &(write("first") + "commit = true\n" + &write("second")));
     let refused = api.windlass.run(["rollback", &run, "--reason", "x"]).expect(2);
     drop(refused.says("needs --past-commit"));
     drop(api.windlass.run(["rollback", &run, "--past-commit"]).expect(2).says("needs a reason"));
@@ -262,9 +261,7 @@ fn a_pause_without_a_process_is_recorded_and_the_run_is_left_alone() {
 #[test]
 fn a_run_that_has_ended_is_rolled_back_by_a_run_of_its_own() {
     let api = Api::start();
-    api.runbook("over", &(write("first") + &write("second")));
-    drop(api.run("run", "over", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "over", &(write("first") + &write("second")));
     let planned = api.windlass.run(["rollback", &run, "--plan"]).expect(10);
     assert!(
         planned.stdout.contains("undo/first") && planned.stdout.contains("first.txt"),
@@ -284,9 +281,7 @@ fn a_run_that_has_ended_is_rolled_back_by_a_run_of_its_own() {
 #[test]
 fn what_was_taken_back_once_is_not_taken_back_again() {
     let api = Api::start();
-    api.runbook("over", &(write("first") + &write("second")));
-    drop(api.run("run", "over", &[]).expect(0));
-    let run = api.windlass.only_run();
+    let run = ended(&api, "over", &(write("first") + &write("second")));
     let typo = ["rollback", &run, "--only", "frist", "--reason", "a slip"];
     drop(api.windlass.run(typo).expect(2).says("no step `frist`"));
     assert!(is_there(&api, "first"), "a slip takes nothing back");
