@@ -68,7 +68,7 @@ impl Bench {
         let steps = "[[step]]\nid = \"a\"\ndo = \"noop.write\"\nwith = { n = 1 }\n\
                      undo = { do = \"noop.write\", with = { n = 0 } }\n\n\
                      [[step]]\nid = \"b\"\nwait = \"60s\"\n\n\
-                     [[guard]]\nid = \"g\"\ndo = \"noop.read\"\nwith = { n = 7 }\nevery = \"50ms\"\n\
+                     [[guard]]\nid = \"g\"\ndo = \"noop.read\"\nwith = { n = 7 }\nevery = \"50ms\"\nfrom = \"a\"\nno_data = \"hold\"\n\
                      rollback_when = \"result.n > 5\"\n";
         let runbook = self.runbook("guarded", &format!("{HEAD}{steps}"))?;
         let mut times = Vec::new();
@@ -90,7 +90,7 @@ impl Bench {
             if tripped.is_none() && line.contains("\"guard_tripped\"") {
                 tripped = Some(Instant::now());
             }
-            if undone.is_none() && line.contains("\"undo_started\"") {
+            if tripped.is_some() && undone.is_none() && line.contains("\"attempt_started\"") {
                 undone = Some(Instant::now());
             }
         }
