@@ -257,26 +257,7 @@ impl Driver {
     /// Waits for whatever comes first. None where it is nothing for the machine.
     async fn next(&mut self, signals: &mut Signals) -> Result<Next, RunError> {
         let wake = self.wake.map(|at| self.shared.clock.instant(at).into());
-        let timer = async move {
-            match wake {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let due = self.due;
-        let commit = async move {
-            match due {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let patience = self.leaving;
-        let grace = async move {
-            match patience {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             Some((call, report)) = self.done.1.recv() => {
@@ -286,7 +267,7 @@ impl Driver {
                 Ok(told.then_some((Observation::Called { call, report }, None)))
             }
             Some(asked) = self.asked.1.recv() => Ok(self.asked(asked)),
-            () = commit => {
+            () = moment(self.due) => {
                 self.commit().await?;
                 Ok(None)
             }
@@ -297,7 +278,7 @@ impl Driver {
                 self.leave();
                 Ok(None)
             }
-            () = grace => {
+            () = moment(patience) => {
                 self.calls.clear();
                 Ok(None)
             }
@@ -308,7 +289,7 @@ impl Driver {
             by_ms = self.ears.steps.next(), if patience.is_none() => {
                 Ok(Some((Observation::ClockStepped { by_ms }, None)))
             }
-            () = timer, if patience.is_none() => {
+            () = moment(wake), if patience.is_none() => {
                 self.wake = None;
                 Ok(Some((Observation::Tick, None)))
             }
@@ -464,6 +445,14 @@ const fn needs_commit(command: &Command) -> bool {
         | Command::Watched { .. }
         | Command::Refused { .. }
         | Command::WakeAt { .. } => false,
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
